@@ -1,0 +1,1 @@
+# Written by the set-up work: cmake --install.

@@ -1,0 +1,36 @@
+#include "kv/base/hash.hh"
+
+#define XXH_INLINE_ALL  // the inlined XXH3 uses this build's vector width; the shared one is SSE2
+#include <xxhash.h>
+
+namespace kv {
+
+std::uint64_t xxh3_64(ByteView bytes, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+struct Fingerprint::State {
+  XXH3_state_t xxh;
+};
+
+Fingerprint::Fingerprint() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(&state_->xxh);
+}
+Fingerprint::~Fingerprint() = default;
+
+void Fingerprint::add(ByteView bytes) {
+  XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size());
+}
+
+void Fingerprint::add_text(std::string_view text) {
+  const std::uint64_t size = text.size();
+  add(std::as_bytes(std::span(&size, 1)));
+  add(as_bytes(text));
+}
+
+std::string Fingerprint::hex() const {
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state_->xxh);
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+}  // namespace kv

@@ -1,0 +1,38 @@
+#pragma once
+// Writing kv(5), also to a pipe: nothing is patched afterwards.
+
+#include <memory>
+#include <vector>
+
+#include "kv/base/file.hh"
+#include "kv/container/meta.hh"
+
+namespace kv {
+
+// Writes members into an Output that the caller commits. Order is the format's: begin, tokens,
+// tiles ascending, end. Wrong order, a missing tile or a wrong size is a programmer's error and
+// throws std::logic_error, so no tool can write a file that the reader refuses.
+class Writer {
+ public:
+  explicit Writer(Output& output);
+  ~Writer();
+
+  // `tokens` is empty or has meta.token_count ids.
+  void begin_member(const Meta& meta, std::span<const std::int32_t> tokens);
+  // `data` is the payload behind the tile header, raw or coded.
+  void write_tile(const format::TileHeader& tile, ByteView data);
+  // A raw tensor of all tokens, cut into tiles of at most kTileBytes.
+  void write_raw(format::Kind kind, std::uint32_t layer, const TensorView& tensor);
+  // An optional frame with a type of the caller's; skipped by readers that do not know it.
+  void write_optional(std::array<char, 4> type, ByteView payload);
+  // INDX and END.
+  void end_member();
+
+  static constexpr std::uint64_t kTileBytes = 16u << 20;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace kv

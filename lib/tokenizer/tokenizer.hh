@@ -1,0 +1,66 @@
+#pragma once
+// Text to token ids and back, with the ids that the model was trained on: Hugging Face
+// tokenizer.json (byte-level BPE), GGUF vocabularies (kinds gpt2 and llama), SentencePiece
+// tokenizer.model. No LibTorch.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kv {
+
+using TokenId = std::int32_t;
+
+struct ChatMessage {
+  std::string role;  // "system", "user", "assistant"
+  std::string content;
+};
+
+class Tokenizer {
+ public:
+  // `path`: a .gguf file, a tokenizer.json, a tokenizer.model, or a folder with one of the two.
+  // Throws kInput on damage or an unsupported kind, kIo when unreadable.
+  static std::unique_ptr<Tokenizer> open(const std::string& path);
+  virtual ~Tokenizer() = default;
+
+  // No BOS or EOS is added. Special tokens written in the text ("<|im_start|>") become their ids
+  // if `parse_special`, else they are plain text. Invalid UTF-8 becomes U+FFFD, one for each
+  // maximal subpart (Unicode 15, section 3.9), as Python's errors="replace" does.
+  virtual std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const = 0;
+  // Bytes of the ids, one after another; a token may end within a character. `skip_special`
+  // leaves control tokens out. Throws kInput on an id outside the vocabulary.
+  virtual std::string decode(std::span<const TokenId> ids, bool skip_special = false) const = 0;
+
+  virtual std::size_t size() const = 0;
+  virtual std::optional<TokenId> bos() const = 0;
+  virtual std::optional<TokenId> eos() const = 0;
+  // Whether the tokenizer's own post-processor puts BOS first.
+  virtual bool adds_bos() const = 0;
+  virtual std::optional<TokenId> find(std::string_view piece) const = 0;
+  // 32 hex digits over vocabulary, merges and rules.
+  virtual std::string fingerprint() const = 0;
+  // "chatml", "llama3", "mistral", or empty when the template is none of them.
+  virtual std::string chat_template() const = 0;
+};
+
+// The prompt text (with special tokens spelled out) of a conversation, ended where the assistant
+// speaks. Throws kUsage when `name` is not known.
+std::string chat_prompt(std::string_view name, std::span<const ChatMessage> messages);
+
+// Ids of a stream put together to whole UTF-8 characters: push() returns what can be shown now.
+class TextStream {
+ public:
+  explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  std::string push(TokenId id);
+  std::string finish();  // what is left of an unfinished character, as U+FFFD
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::string pending_;
+};
+
+}  // namespace kv
