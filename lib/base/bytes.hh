@@ -1,6 +1,8 @@
 #pragma once
 // Little-endian fields in byte buffers. Reading checks `remaining < n` before it touches anything.
 
+#include "kv/base/error.hh"
+
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -10,8 +12,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "kv/base/error.hh"
 
 namespace kv {
 
@@ -35,8 +35,7 @@ class ByteReader {
   ByteReader(ByteView bytes, std::string_view place) : bytes_(bytes), place_(place) {}
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  T get() {
+  requires std::is_trivially_copyable_v<T> T get() {
     T value;
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
     return value;
@@ -64,10 +63,8 @@ class ByteReader {
 class ByteWriter {
  public:
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  void put(const T& value) {
-    put_bytes(std::as_bytes(std::span(&value, 1)));
-  }
+  requires std::is_trivially_copyable_v<T>
+  void put(const T& value) { put_bytes(std::as_bytes(std::span(&value, 1))); }
   void put_bytes(ByteView bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
   void put_zeros(std::size_t n) { bytes_.resize(bytes_.size() + n); }
 

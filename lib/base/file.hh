@@ -1,12 +1,12 @@
 #pragma once
 // Files and pipes. "-" (or an empty name) is stdin or stdout; messages call it "-".
 
+#include "kv/base/bytes.hh"
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "kv/base/bytes.hh"
 
 namespace kv {
 

@@ -13,9 +13,7 @@ struct Fingerprint::State {
   XXH3_state_t xxh;
 };
 
-Fingerprint::Fingerprint() : state_(std::make_unique<State>()) {
-  XXH3_128bits_reset(&state_->xxh);
-}
+Fingerprint::Fingerprint() : state_(std::make_unique<State>()) { XXH3_128bits_reset(&state_->xxh); }
 Fingerprint::~Fingerprint() = default;
 
 void Fingerprint::add(ByteView bytes) {

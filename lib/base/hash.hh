@@ -2,11 +2,11 @@
 // XXH3 (xxHash 0.8): 64 bits against accidents in files, 128 bits for fingerprints. Neither is a
 // defence against a forger.
 
+#include "kv/base/bytes.hh"
+
 #include <cstdint>
 #include <memory>
 #include <string>
-
-#include "kv/base/bytes.hh"
 
 namespace kv {
 

@@ -2,6 +2,9 @@
 // A model on disk, without LibTorch: its geometry, its tensors as mapped bytes, its fingerprint.
 // A checkpoint is a .gguf file or a Hugging Face folder (config.json and safetensors).
 
+#include "kv/base/bytes.hh"
+#include "kv/container/geometry.hh"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,14 +13,21 @@
 #include <string_view>
 #include <vector>
 
-#include "kv/base/bytes.hh"
-#include "kv/container/geometry.hh"
-
 namespace kv {
 
 // How a tensor's elements are stored. Block formats are ggml's.
 enum class WeightType {
-  kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K,
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
 };
 
 struct ModelConfig {
@@ -29,13 +39,13 @@ struct ModelConfig {
   std::int64_t query_heads = 0;
   std::int64_t context = 0;  // tokens trained for
   double rms_epsilon = 1e-5;
-  bool attention_bias = false;   // Qwen2: bias on q, k and v
-  bool output_bias = false;      // Llama with attention_bias: on o as well
-  bool qk_norm = false;          // Qwen3: RMS norm on q and k of each head
-  bool tied_head = false;        // logits from the embedding matrix
+  bool attention_bias = false;  // Qwen2: bias on q, k and v
+  bool output_bias = false;     // Llama with attention_bias: on o as well
+  bool qk_norm = false;         // Qwen3: RMS norm on q and k of each head
+  bool tied_head = false;       // logits from the embedding matrix
   std::optional<std::int32_t> bos_id;
   std::vector<std::int32_t> eos_ids;
-  std::string licence;           // as the file names it; empty when it does not
+  std::string licence;  // as the file names it; empty when it does not
   std::vector<LayerGeometry> layers;
 };
 

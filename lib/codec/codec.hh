@@ -2,19 +2,19 @@
 // Codecs turn a raw tile into a coded one and back. A codec is found by its number in the tile
 // header; encoders are found by level or name.
 
-#include <memory>
-#include <string>
-
 #include "kv/container/meta.hh"
 #include "kv/container/reader.hh"
+
+#include <memory>
+#include <string>
 
 namespace kv {
 
 class Codec {
  public:
   virtual ~Codec() = default;
-  virtual std::uint16_t id() const = 0;        // TileHeader::codec
-  virtual std::string_view name() const = 0;   // Meta::codec
+  virtual std::uint16_t id() const = 0;       // TileHeader::codec
+  virtual std::string_view name() const = 0;  // Meta::codec
   virtual bool lossless() const = 0;
   // `raw` has the tile's shape in the member's dtype. Same input, same bytes out.
   virtual Bytes encode(const format::TileHeader& tile, const TensorView& raw) const = 0;

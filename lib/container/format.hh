@@ -8,11 +8,11 @@
 // Every frame starts at a multiple of 16 from the stream's start, so payloads and tensor data are
 // aligned for any element type, also after `cat a.kv b.kv`.
 
-#include <array>
-#include <cstdint>
-
 #include "kv/base/bytes.hh"
 #include "kv/container/tensor.hh"
+
+#include <array>
+#include <cstdint>
 
 namespace kv::format {
 
@@ -23,18 +23,18 @@ inline constexpr std::uint16_t kMinor = 0;  // unknown minor: read; only optiona
 
 inline constexpr std::size_t kAlignment = 16;
 inline constexpr std::uint64_t kMaxMetaBytes = 1u << 20;
-inline constexpr std::uint64_t kMaxTokens = 1u << 26;           // of a member
-inline constexpr std::uint64_t kMaxFrameBytes = 1u << 30;       // any payload
-inline constexpr std::uint64_t kMaxFrames = 1u << 22;           // of a member
+inline constexpr std::uint64_t kMaxTokens = 1u << 26;      // of a member
+inline constexpr std::uint64_t kMaxFrameBytes = 1u << 30;  // any payload
+inline constexpr std::uint64_t kMaxFrames = 1u << 22;      // of a member
 inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 
 // Types are four ASCII characters, stored in reading order.
 enum class FrameType : std::uint32_t {
-  kMeta = 0x4154454D,   // "META"
-  kTokens = 0x4E4B4F54, // "TOKN"
-  kTensor = 0x534E4554, // "TENS"
-  kIndex = 0x58444E49,  // "INDX"
-  kEnd = 0x20444E45,    // "END "
+  kMeta = 0x4154454D,    // "META"
+  kTokens = 0x4E4B4F54,  // "TOKN"
+  kTensor = 0x534E4554,  // "TENS"
+  kIndex = 0x58444E49,   // "INDX"
+  kEnd = 0x20444E45,     // "END "
 };
 
 // A reader that does not know a frame's type skips it when this is set, else refuses the member.

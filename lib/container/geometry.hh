@@ -11,13 +11,13 @@ struct Rope {
   enum class Scaling { kNone, kLinear, kLlama3, kYarn };
   double theta = 10000.0;
   Scaling scaling = Scaling::kNone;
-  double factor = 1.0;                     // linear, llama3, yarn
-  std::int64_t original_context = 0;       // llama3, yarn: tokens
-  double low_freq_factor = 1.0;            // llama3
-  double high_freq_factor = 4.0;           // llama3
+  double factor = 1.0;                       // linear, llama3, yarn
+  std::int64_t original_context = 0;         // llama3, yarn: tokens
+  double low_freq_factor = 1.0;              // llama3
+  double high_freq_factor = 4.0;             // llama3
   double beta_fast = 32.0, beta_slow = 1.0;  // yarn
-  double attention_factor = 1.0;           // yarn: multiplies cos and sin
-  bool yarn_truncate = true;               // yarn: ramp bounds rounded outwards (HF "truncate")
+  double attention_factor = 1.0;             // yarn: multiplies cos and sin
+  bool yarn_truncate = true;                 // yarn: ramp bounds rounded outwards (HF "truncate")
 
   bool operator==(const Rope&) const = default;
 };

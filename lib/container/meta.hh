@@ -1,25 +1,25 @@
 #pragma once
 // The META frame: what a member is. JSON in the file, this struct in memory.
 
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "kv/base/bytes.hh"
 #include "kv/container/format.hh"
 #include "kv/container/geometry.hh"
 #include "kv/container/tensor.hh"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace kv {
 
 struct ModelIdentity {
   std::string name;
   std::string architecture;
-  std::string fingerprint;            // of the weights; "" when unknown (imported)
+  std::string fingerprint;  // of the weights; "" when unknown (imported)
   std::string tokenizer_fingerprint;
-  std::string adapter;                // of the LoRA that was merged in, or ""
-  std::string base_fingerprint;       // of the model the adapter belongs to, or ""
+  std::string adapter;           // of the LoRA that was merged in, or ""
+  std::string base_fingerprint;  // of the model the adapter belongs to, or ""
 
   bool operator==(const ModelIdentity&) const = default;
 };
@@ -38,7 +38,7 @@ struct ChunkMeta {
   std::string id;
   std::int64_t token_begin = 0;  // in the member
   std::int64_t token_count = 0;
-  bool bos = false;              // prefilled behind a BOS
+  bool bos = false;  // prefilled behind a BOS
 
   bool operator==(const ChunkMeta&) const = default;
 };
@@ -52,15 +52,15 @@ struct HistoryEntry {
 
 struct Meta {
   ModelIdentity model;
-  std::int64_t hidden = 0;        // width of E
-  std::vector<LayerMeta> layers;  // ascending index; layers without a cache are absent
+  std::int64_t hidden = 0;                   // width of E
+  std::vector<LayerMeta> layers;             // ascending index; layers without a cache are absent
   std::vector<std::uint32_t> hidden_layers;  // layers whose input E is kept, ascending
-  DType dtype = DType::kBF16;     // of the decoded tensors
-  bool rope_applied = false;      // keys: true only in files from an engine
+  DType dtype = DType::kBF16;                // of the decoded tensors
+  bool rope_applied = false;                 // keys: true only in files from an engine
   std::int64_t token_count = 0;
   std::int64_t first_position = 0;  // of the member's first token, in the document
   std::vector<ChunkMeta> chunks;
-  std::string codec = "raw";      // profile and level as the encoder named them
+  std::string codec = "raw";  // profile and level as the encoder named them
   std::uint16_t quality_layers = 1;
   std::vector<HistoryEntry> history;
   std::string document_json = "{}";  // the user's own fields, kept as they are ("id" and so on)

@@ -2,20 +2,20 @@
 // Reading kv(5): members one after another from a pipe with one frame in memory, or any tile of a
 // mapped file through its index. All hashes are verified; nothing from the file is trusted.
 
+#include "kv/base/file.hh"
+#include "kv/container/meta.hh"
+
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "kv/base/file.hh"
-#include "kv/container/meta.hh"
-
 namespace kv {
 
 struct Tile {
   format::TileHeader header;
-  ByteView data;  // after the tile header; valid until the reader's next call
+  ByteView data;                   // after the tile header; valid until the reader's next call
   std::uint64_t frame_offset = 0;  // in the stream
 
   // Elements of a raw tile. `meta` is the member's.
@@ -32,7 +32,7 @@ struct FieldNote {
 class Reader {
  public:
   struct Options {
-    bool verify = true;         // payload hashes; header hashes are always verified
+    bool verify = true;  // payload hashes; header hashes are always verified
     std::function<void(const FieldNote&)> on_field;  // called for each field, in order
   };
 

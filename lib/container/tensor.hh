@@ -1,25 +1,35 @@
 #pragma once
 // Element types and tensor views over bytes that somebody else owns.
 
+#include "kv/base/bytes.hh"
+
 #include <array>
 #include <cstdint>
 #include <string_view>
 
-#include "kv/base/bytes.hh"
-
 namespace kv {
 
 // The numbers stand in files: never change one. fp8 as in OCP OFP8 1.0: e4m3fn and e5m2.
-enum class DType : std::uint8_t { kF32 = 1, kF16 = 2, kBF16 = 3, kF8E4M3 = 4, kF8E5M2 = 5, kI8 = 6 };
+enum class DType : std::uint8_t {
+  kF32 = 1,
+  kF16 = 2,
+  kBF16 = 3,
+  kF8E4M3 = 4,
+  kF8E5M2 = 5,
+  kI8 = 6
+};
 
 constexpr std::size_t dtype_size_bytes(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return 4;
+    case DType::kF32:
+      return 4;
     case DType::kF16:
-    case DType::kBF16: return 2;
+    case DType::kBF16:
+      return 2;
     case DType::kF8E4M3:
     case DType::kF8E5M2:
-    case DType::kI8: return 1;
+    case DType::kI8:
+      return 1;
   }
   return 0;
 }

@@ -1,11 +1,11 @@
 #pragma once
 // Writing kv(5), also to a pipe: nothing is patched afterwards.
 
-#include <memory>
-#include <vector>
-
 #include "kv/base/file.hh"
 #include "kv/container/meta.hh"
+
+#include <memory>
+#include <vector>
 
 namespace kv {
 
