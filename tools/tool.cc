@@ -1,0 +1,151 @@
+#include "tool.hh"
+
+#include "completion.hh"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <new>
+
+namespace kv {
+namespace {
+
+int status_of(ErrorKind kind) { return static_cast<int>(kind); }
+
+int complain(const char* tool, const std::string& message, ErrorKind kind) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", tool, message);
+  return status_of(kind);
+}
+
+// A full disk shows only when the last buffer is written.
+int close_stdout(const char* tool, int status) {
+  const bool failed = std::ferror(stdout) != 0;
+  if (std::fclose(stdout) != 0 || failed) {
+    return complain(tool, "write -: the output could not be written", ErrorKind::kIo);
+  }
+  return status;
+}
+
+int run_body(const ToolInfo& info, const BodyFn& body, const Invocation& call) {
+  try {
+    return body(call);
+  } catch (const Error& error) {
+    return complain(info.name, error.what(), error.kind());
+  } catch (const std::bad_alloc&) {
+    return complain(info.name, "out of memory", ErrorKind::kIo);
+  } catch (const std::exception& error) {
+    return complain(info.name, fmt::format("internal error: {}; please report it", error.what()),
+                    ErrorKind::kIo);
+  }
+}
+
+std::int64_t parse_number(std::string_view text, std::string_view whole, const char* option) {
+  std::int64_t value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size() || value < 0) {
+    fail_usage("{} '{}': give FIRST:LAST, for example 0:256", option, whole);
+  }
+  return value;
+}
+
+}  // namespace
+
+int tool_run(const ToolInfo& info, int argc, char** argv, const DeclareFn& declare,
+             const BodyFn& body) {
+  map_guard(info.name);
+  Invocation call{info.name, KVTOOLS_VERSION, {argv + 1, argv + argc}};
+  CLI::App app(info.summary, info.name);
+  app.footer(std::string("Examples:\n") + info.examples);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag("--version", fmt::format("{} (kvtools) {}", info.name, KVTOOLS_VERSION),
+                       "print the version and exit");
+  app.add_flag("-q,--quiet", call.quiet, "no notes and no progress on stderr");
+  std::string shell;
+  app.add_option("--completion", shell, "print the completion script for bash or zsh and exit")
+      ->type_name("SHELL");
+  bool dump = false;
+  app.add_flag("--dump-options", dump)->group("");  // hidden: what the man page is checked against
+  declare(app);
+  // Positionals and required options do not count when only a script is asked for.
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--dump-options") {
+      print(dump_options(app));
+      return close_stdout(info.name, 0);
+    }
+    if (word == "--completion" && i + 1 < argc) {
+      return close_stdout(info.name, run_body(
+                                         info,
+                                         [&](const Invocation&) {
+                                           print(completion_script(app, info.name, argv[i + 1]));
+                                           return 0;
+                                         },
+                                         call));
+    }
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    app.exit(success);
+    return close_stdout(info.name, 0);
+  } catch (const CLI::ParseError& error) {
+    return complain(info.name, fmt::format("{}; see {} --help", error.what(), info.name),
+                    ErrorKind::kUsage);
+  }
+  return close_stdout(info.name, run_body(info, body, call));
+}
+
+void declare_output(CLI::App& app, OutputOptions& options) {
+  app.add_option("-o,--output", options.path, "write to FILE, whole or not at all (default: -)")
+      ->type_name("FILE");
+  app.add_flag("-f,--force", options.force, "overwrite FILE");
+}
+
+Output open_output(const OutputOptions& options) {
+  const bool to_stdout = options.path.empty() || options.path == "-";
+  if (to_stdout && isatty(STDOUT_FILENO)) {
+    fail_usage("-: binary data is not written to a terminal; redirect it or give -o FILE");
+  }
+  return Output::create(options.path, options.force);
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_errno("write -");
+}
+
+void note(const Invocation& call, const std::string& text) {
+  if (!call.quiet) fmt::print(stderr, "{}: {}\n", call.tool, text);
+}
+
+Range parse_range(const std::string& text, const char* option) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) {
+    const std::int64_t only = parse_number(text, text, option);
+    return {only, only + 1};
+  }
+  Range range;
+  const std::string_view first = std::string_view(text).substr(0, colon);
+  const std::string_view last = std::string_view(text).substr(colon + 1);
+  if (!first.empty()) range.first = parse_number(first, text, option);
+  if (!last.empty()) {
+    range.last = parse_number(last, text, option);
+    if (range.last <= range.first) fail_usage("{} '{}': the range is empty", option, text);
+  }
+  return range;
+}
+
+std::vector<Range> parse_ranges(const std::string& text, const char* option) {
+  std::vector<Range> ranges;
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    ranges.push_back(parse_range(text.substr(begin, comma - begin), option));
+    begin = comma + 1;
+  }
+  return ranges;
+}
+
+}  // namespace kv

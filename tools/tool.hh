@@ -1,0 +1,69 @@
+#pragma once
+// What all tools share: options, the catch, the terminal guard, the flush check, the exit status.
+// CLI11 is seen only in this folder.
+
+#include "kv/base/file.hh"
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace kv {
+
+struct ToolInfo {
+  const char* name;
+  const char* summary;   // first line of --help and of the man page's NAME
+  const char* examples;  // last lines of --help
+};
+
+// How the tool was called; what ends up in a file's history.
+struct Invocation {
+  std::string tool;
+  std::string version;
+  std::vector<std::string> arguments;
+  bool quiet = false;
+};
+
+using DeclareFn = std::function<void(CLI::App&)>;
+using BodyFn = std::function<int(const Invocation&)>;
+
+int tool_run(const ToolInfo& info, int argc, char** argv, const DeclareFn& declare,
+             const BodyFn& body);
+
+// A tool's main: `declare` adds its options to the parser, `program_body` does the work and
+// returns 0 or 1.
+template <typename Options>
+int tool_main(const ToolInfo& info, int argc, char** argv, void (*declare)(CLI::App&, Options&),
+              int (*program_body)(const Options&, const Invocation&)) {
+  Options options;
+  return tool_run(
+      info, argc, argv, [&](CLI::App& app) { declare(app, options); },
+      [&](const Invocation& call) { return program_body(options, call); });
+}
+
+// -o FILE and -f, as every tool with binary output has them.
+struct OutputOptions {
+  std::string path;
+  bool force = false;
+};
+void declare_output(CLI::App& app, OutputOptions& options);
+// Throws kUsage when binary data would go to a terminal.
+Output open_output(const OutputOptions& options);
+
+// Text for people: written to stdout, errors (a full disk) seen at once.
+void print(const std::string& text);
+// A line on stderr with the tool's name in front.
+void note(const Invocation& call, const std::string& text);
+
+// "0:256", ":256", "256:", "12" (one). Half-open; throws kUsage.
+struct Range {
+  std::int64_t first = 0;
+  std::int64_t last = -1;  // exclusive; -1: to the end
+};
+Range parse_range(const std::string& text, const char* option);
+// "1,3" or ranges "0:4,7"; throws kUsage.
+std::vector<Range> parse_ranges(const std::string& text, const char* option);
+
+}  // namespace kv
