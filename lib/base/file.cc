@@ -98,15 +98,21 @@ Input Input::open(const std::string& path) {
   return {std::move(fd), path};
 }
 
+std::size_t Input::read_some(std::span<std::byte> into) {
+  while (true) {
+    const std::size_t want = std::min(into.size(), kMaxTransferBytes);
+    const ssize_t got = ::read(fd_.number(), into.data(), want);
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno != EINTR) fail_errno("read " + name_);
+  }
+}
+
 std::size_t Input::read(std::span<std::byte> into) {
   std::size_t done = 0;
   while (done < into.size()) {
-    const std::size_t want = std::min(into.size() - done, kMaxTransferBytes);
-    const ssize_t got = ::read(fd_.number(), into.data() + done, want);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_errno("read " + name_);
+    const std::size_t got = read_some(into.subspan(done));
     if (got == 0) break;
-    done += static_cast<std::size_t>(got);
+    done += got;
   }
   return done;
 }

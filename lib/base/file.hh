@@ -53,6 +53,8 @@ class Input {
 
   // Reads until `into` is full or the end; returns the bytes read.
   std::size_t read(std::span<std::byte> into);
+  // What is there now, at least one byte unless at the end (0): for lines that arrive one by one.
+  std::size_t read_some(std::span<std::byte> into);
   // The rest, at most `limit_bytes`; more is kInput.
   Bytes read_all(std::uint64_t limit_bytes);
   // Regular files only (size_bytes() has a value).

@@ -1,0 +1,2 @@
+kv_test(documents LIBS kv_documents)
+kv_fuzz(jsonl LIBS kv_documents)
