@@ -1,6 +1,7 @@
 #include "kv/documents/documents.hh"
 
 #include "kv/base/hash.hh"
+#include "kv/base/json.hh"
 
 #include <nlohmann/json.hpp>
 
@@ -20,29 +21,6 @@ constexpr std::size_t kReadBytes = 1u << 18;
 constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxNameBytes = 200;
 
-// nlohmann parses without recursion but destroys with it, so depth is bounded first.
-bool too_deep(std::string_view line) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (in_string) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        in_string = false;
-      }
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 std::vector<std::int32_t> tokens_of(const json& value, const std::string& place) {
   if (!value.is_array()) fail_input("{}: \"tokens\" is not a list of ids", place);
   std::vector<std::int32_t> tokens;
@@ -57,7 +35,7 @@ std::vector<std::int32_t> tokens_of(const json& value, const std::string& place)
 }
 
 Document document_of(const std::string& line, std::uint64_t number, std::string place) {
-  if (too_deep(line)) fail_input("{}: nested deeper than {}", place, kMaxDepth);
+  if (json_too_deep(line, kMaxDepth)) fail_input("{}: nested deeper than {}", place, kMaxDepth);
   json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) fail_input("{}: not valid JSON", place);
   if (!object.is_object()) fail_input("{}: not a JSON object", place);
