@@ -1,0 +1,106 @@
+#pragma once
+// The forward pass of Llama-like models, layer by layer and for any subset of rows. A row is one
+// token's hidden state; it attends, by position, to every slot of the cache that is not behind it.
+//
+//   auto checkpoint = Checkpoint::open("smollm2");
+//   auto model = Model::load(*checkpoint);
+//   KvCache cache = model->make_cache({.capacity = 4096});
+//   std::vector<float> logits = model->forward(ids, cache).logits;
+//
+// Everything throws kv::Error: kDevice when a device is missing or out of memory, kUsage for
+// indices that do not fit. Not for several threads at once.
+
+#include "kv/checkpoint/checkpoint.hh"
+#include "kv/model/kv_cache.hh"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace at {
+class Tensor;
+}
+
+namespace kv {
+
+// kAuto is bf16 where the hardware multiplies it (CUDA, AVX512_BF16, AMX), else f32.
+enum class Compute { kAuto, kF32, kBF16, kF16 };
+// kAuto is CUDA where there is a device, else the CPU.
+enum class Device { kAuto, kCpu, kCuda };
+
+Compute parse_compute(std::string_view name);  // throws kUsage
+Device parse_device(std::string_view name);    // throws kUsage
+
+struct ModelOptions {
+  Compute compute = Compute::kAuto;
+  Device device = Device::kAuto;
+  int threads = 0;         // 0: all cores
+  bool plain_ops = false;  // LibTorch's own operations on the CPU too, as on a GPU; for comparisons
+};
+
+struct CacheOptions {
+  std::int64_t capacity = 0;  // tokens
+  bool keep_unrotated_keys =
+      false;  // needed for KvCache::save() of keys; half as much memory again
+};
+
+enum class LogitRows { kNone, kLast, kAll };
+
+struct ForwardOptions {
+  LogitRows logits = LogitRows::kLast;
+  std::int64_t first_position = -1;             // of the first id; -1: behind what the cache holds
+  std::vector<std::int64_t> hidden_layers;      // keep E, the hidden states at these layers' inputs
+  std::int64_t block = 1024;                    // rows a pass
+  std::function<void(std::int64_t)> on_tokens;  // called with the tokens of each finished block
+};
+
+struct ForwardResult {
+  std::vector<float> logits;               // [rows asked for][vocab]
+  std::vector<std::vector<float>> hidden;  // by ForwardOptions::hidden_layers: [ids][hidden]
+};
+
+class Model {
+ public:
+  // The checkpoint must outlive the model: embedding rows are read from its mapping. Weights are
+  // converted tensor by tensor. Throws kDevice when CUDA is asked for and not there.
+  static std::unique_ptr<Model> load(const Checkpoint& checkpoint,
+                                     const ModelOptions& options = {});
+  ~Model();
+
+  const ModelConfig& config() const;
+  DType compute() const;       // of weights and caches
+  std::string device() const;  // "cpu" or "cuda"
+  KvCache make_cache(const CacheOptions& options) const;
+
+  // All layers for ids that follow each other; their slots are appended to the cache.
+  ForwardResult forward(std::span<const std::int32_t> ids, KvCache& cache,
+                        const ForwardOptions& options = {}) const;
+
+  // The parts of forward(). Hidden states are f32 [rows, hidden] on the model's device; row i
+  // belongs to slots[i] of the cache.
+  at::Tensor embed(std::span<const std::int32_t> ids) const;
+  // Writes the rows' keys and values into their slots of this layer, then attends and goes through
+  // the MLP. `hidden` is replaced by the layer's output.
+  void run_layer(std::int64_t layer, at::Tensor& hidden, std::span<const std::int64_t> slots,
+                 KvCache& cache) const;
+  // Only the first step of run_layer(): keys and values from the layer's input.
+  void write_keys_values(std::int64_t layer, const at::Tensor& hidden,
+                         std::span<const std::int64_t> slots, KvCache& cache) const;
+  // Final norm and head: f32 [rows, vocab].
+  at::Tensor logits(const at::Tensor& hidden) const;
+
+  // Host copies and back, f32.
+  at::Tensor hidden_from(std::span<const float> rows) const;
+  static std::vector<float> floats_of(const at::Tensor& tensor);
+
+ private:
+  struct State;
+  explicit Model(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace kv
