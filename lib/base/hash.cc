@@ -9,6 +9,21 @@ std::uint64_t xxh3_64(ByteView bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
 }
 
+struct StreamHash::State {
+  XXH3_state_t xxh;
+};
+
+StreamHash::StreamHash() : state_(std::make_unique<State>()) { reset(); }
+StreamHash::~StreamHash() = default;
+StreamHash::StreamHash(StreamHash&&) noexcept = default;
+StreamHash& StreamHash::operator=(StreamHash&&) noexcept = default;
+
+void StreamHash::reset() { XXH3_64bits_reset(&state_->xxh); }
+void StreamHash::add(ByteView bytes) {
+  XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size());
+}
+std::uint64_t StreamHash::value() const { return XXH3_64bits_digest(&state_->xxh); }
+
 struct Fingerprint::State {
   XXH3_state_t xxh;
 };

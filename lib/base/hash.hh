@@ -12,6 +12,23 @@ namespace kv {
 
 std::uint64_t xxh3_64(ByteView bytes, std::uint64_t seed = 0);
 
+// XXH3-64 of bytes that come in pieces: the same value as xxh3_64 of the whole.
+class StreamHash {
+ public:
+  StreamHash();
+  ~StreamHash();
+  StreamHash(StreamHash&&) noexcept;
+  StreamHash& operator=(StreamHash&&) noexcept;
+
+  void reset();
+  void add(ByteView bytes);
+  std::uint64_t value() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 // 128-bit streaming hash; hex() is 32 lower-case digits, as `xxhsum -H2` prints.
 class Fingerprint {
  public:

@@ -1,0 +1,1 @@
+kv_test(container LIBS kv_container)
