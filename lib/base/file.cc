@@ -26,6 +26,10 @@ constexpr std::size_t kMaxTransferBytes = 1u << 30;
   fail(ErrorKind::kIo, "{}: exists; give -f to overwrite it", path);
 }
 
+// A pipe of 1 MiB instead of 64 KiB halves the time of large transfers. Not a pipe, or beyond the
+// user's limit: nothing changes.
+void widen_pipe(const Fd& fd) { fcntl(fd.number(), F_SETPIPE_SZ, 1 << 20); }
+
 std::string parent_folder(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -89,6 +93,7 @@ Input::Input(Fd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name
     fail_errno("read " + name_);
   }
   if (S_ISREG(status.st_mode)) size_bytes_ = static_cast<std::uint64_t>(status.st_size);
+  if (S_ISFIFO(status.st_mode)) widen_pipe(fd_);
 }
 
 Input Input::open(const std::string& path) {
@@ -167,6 +172,7 @@ Output Output::create(const std::string& path, bool overwrite) {
   if (path.empty() || path == "-") {
     state->fd = Fd(STDOUT_FILENO);
     state->name = "-";
+    widen_pipe(state->fd);
     return Output(std::move(state));
   }
   state->name = state->path = path;

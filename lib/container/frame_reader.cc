@@ -1,7 +1,5 @@
 #include "kv/container/frame_reader.hh"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <new>
 
@@ -35,10 +33,7 @@ FrameReader::FrameReader(Input input, Reader::Options options)
     : input_(std::move(input)),
       options_(std::move(options)),
       notes_(options_.on_field),
-      ahead_(kAheadBytes) {
-  // Fewer, larger turns with the writer; a limit of the system's is no error.
-  if (!input_.size_bytes()) static_cast<void>(fcntl(input_.fd(), F_SETPIPE_SZ, 1 << 20));
-}
+      ahead_(kAheadBytes) {}
 
 std::size_t FrameReader::read(std::span<std::byte> into) {
   std::size_t done = 0;

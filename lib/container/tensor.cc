@@ -101,19 +101,20 @@ std::uint8_t to_e5m2(float value) {
 constexpr std::size_t kBlock = 1024;  // values at a time, within the first-level cache
 using Block = std::array<float, kBlock>;
 
-template <typename T, typename F>
-void widen(ByteView from, Block& to, F&& one) {
+// The function is a template argument, so that each loop is its own and inlines it.
+template <typename T, float (*kOne)(T)>
+void widen(ByteView from, Block& to) {
   std::array<T, kBlock> values;  // typed and aligned, whatever `from` is
   std::memcpy(values.data(), from.data(), from.size());
   const std::size_t n = from.size() / sizeof(T);
-  for (std::size_t i = 0; i < n; ++i) to[i] = one(values[i]);
+  for (std::size_t i = 0; i < n; ++i) to[i] = kOne(values[i]);
 }
 
-template <typename T, typename F>
-void narrow(const Block& from, std::span<std::byte> to, F&& one) {
+template <typename T, T (*kOne)(float)>
+void narrow(const Block& from, std::span<std::byte> to) {
   std::array<T, kBlock> values;
   const std::size_t n = to.size() / sizeof(T);
-  for (std::size_t i = 0; i < n; ++i) values[i] = one(from[i]);
+  for (std::size_t i = 0; i < n; ++i) values[i] = kOne(from[i]);
   std::memcpy(to.data(), values.data(), to.size());
 }
 
@@ -123,16 +124,16 @@ void load(ByteView from, DType type, Block& to) {
       std::memcpy(to.data(), from.data(), from.size());
       break;
     case DType::kF16:
-      widen<std::uint16_t>(from, to, from_f16);
+      widen<std::uint16_t, from_f16>(from, to);
       break;
     case DType::kBF16:
-      widen<std::uint16_t>(from, to, from_bf16);
+      widen<std::uint16_t, from_bf16>(from, to);
       break;
     case DType::kF8E4M3:
-      widen<std::uint8_t>(from, to, from_e4m3);
+      widen<std::uint8_t, from_e4m3>(from, to);
       break;
     case DType::kF8E5M2:
-      widen<std::uint8_t>(from, to, from_e5m2);
+      widen<std::uint8_t, from_e5m2>(from, to);
       break;
     case DType::kI8:
       break;  // convert() refused it
@@ -145,16 +146,16 @@ void store(const Block& from, std::span<std::byte> to, DType type) {
       std::memcpy(to.data(), from.data(), to.size());
       break;
     case DType::kF16:
-      narrow<std::uint16_t>(from, to, to_f16);
+      narrow<std::uint16_t, to_f16>(from, to);
       break;
     case DType::kBF16:
-      narrow<std::uint16_t>(from, to, to_bf16);
+      narrow<std::uint16_t, to_bf16>(from, to);
       break;
     case DType::kF8E4M3:
-      narrow<std::uint8_t>(from, to, to_e4m3);
+      narrow<std::uint8_t, to_e4m3>(from, to);
       break;
     case DType::kF8E5M2:
-      narrow<std::uint8_t>(from, to, to_e5m2);
+      narrow<std::uint8_t, to_e5m2>(from, to);
       break;
     case DType::kI8:
       break;
