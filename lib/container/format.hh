@@ -27,6 +27,11 @@ inline constexpr std::uint64_t kMaxTokens = 1u << 26;      // of a member
 inline constexpr std::uint64_t kMaxFrameBytes = 1u << 30;  // any payload
 inline constexpr std::uint64_t kMaxFrames = 1u << 22;      // of a member
 inline constexpr std::uint32_t kMaxLayers = 1u << 12;
+inline constexpr std::int64_t kMaxRowValues = 1 << 24;  // heads * dim: a raw row fits in a frame
+inline constexpr std::int64_t kMaxQualityLayers = 1 << 8;
+inline constexpr std::int64_t kMaxInteger =
+    (std::int64_t{1} << 53) - 1;      // in META; exact in a double
+inline constexpr int kMaxDepth = 32;  // of META's JSON
 
 // Types are four ASCII characters, stored in reading order.
 enum class FrameType : std::uint32_t {
@@ -65,8 +70,10 @@ static_assert(sizeof(FrameHeader) == 32);
 enum class Kind : std::uint8_t { kE = 'E', kK = 'K', kL = 'L', kV = 'V' };
 
 // First 32 bytes of a TENS payload; the tile's data follows. Tiles are ordered by (layer, kind,
-// token_begin, quality), kinds as their characters; the tiles of a (layer, kind, quality) cover
-// all tokens of the member without gap or overlap.
+// token_begin, quality), kinds as their characters. The tiles of quality 0 of a (layer, kind) cover
+// all tokens of the member without gap or overlap; each is followed by its refinements, of the
+// same tokens and qualities 1, 2 and so on, as many as the writer kept. K, V and L have META's
+// dtype; E may have its own.
 struct TileHeader {
   Kind kind{};
   DType dtype{};

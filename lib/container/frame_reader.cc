@@ -13,8 +13,6 @@ constexpr std::size_t kAheadBytes = 64u << 10;
 constexpr std::size_t kPieceBytes = 256u << 10;
 constexpr std::size_t kMostGrowthBytes = 16u << 20;
 
-constexpr std::string_view kRemedy = "the file is damaged, get or make it again";
-
 }  // namespace
 
 std::span<std::byte> FrameBuffer::first(std::size_t n) {
@@ -65,8 +63,8 @@ std::string FrameReader::place() const {
   return text;
 }
 
-void FrameReader::refuse(const std::string& cause) const {
-  fail_input("{}: {}; {}", place(), cause, kRemedy);
+void FrameReader::refuse(const std::string& cause, std::string_view remedy) const {
+  fail_input("{}: {}; {}", place(), cause, remedy);
 }
 
 void FrameReader::refuse_truncated() const {
@@ -90,19 +88,19 @@ bool FrameReader::begin_member() {
   if (!std::equal(member.magic.begin(), member.magic.begin() + known, format::kMagic.begin())) {
     if (members_ == 0) fail_input("{}: byte 0: not a kv stream; give a .kv file", name());
     fail_input("{}: byte {}: no member follows END of member {}; {}", name(), member_offset_,
-               members_ - 1, kRemedy);
+               members_ - 1, kDamaged);
   }
   ++members_;
   frames_ = 0;
   whole.clear();
   if (got < sizeof(member)) refuse_truncated();
   if (member.major != format::kMajor) {
-    fail_input("{}: byte {}: format version {}.{}, where this program reads {}; update kvtools",
-               name(), member_offset_, member.major, member.minor, format::kMajor);
+    fail_input("{}: byte {}: format version {}.{}, where this program reads {}.x; {}", name(),
+               member_offset_, member.major, member.minor, format::kMajor, kUpdate);
   }
   if (member.reserved != 0) {
     fail_input("{}: byte {}: reserved bits of the member header are set; {}", name(),
-               member_offset_, kRemedy);
+               member_offset_, kDamaged);
   }
   header_ = {};
   header_.header_hash = xxh3_64(bytes);

@@ -25,6 +25,9 @@ class FrameBuffer {
   std::size_t capacity_ = 0;
 };
 
+inline constexpr std::string_view kDamaged = "the file is damaged, get or make it again";
+inline constexpr std::string_view kUpdate = "update kvtools";
+
 class FrameReader {
  public:
   FrameReader(Input input, Reader::Options options);
@@ -40,7 +43,8 @@ class FrameReader {
   void skip_payload();
 
   // Refuses the current frame: "FILE: byte N: TENS frame 3: CAUSE; REMEDY".
-  [[noreturn]] void refuse(const std::string& cause) const;
+  [[noreturn]] void refuse(const std::string& cause) const { refuse(cause, kDamaged); }
+  [[noreturn]] void refuse(const std::string& cause, std::string_view remedy) const;
   std::string place() const;
 
   const format::FrameHeader& header() const { return header_; }

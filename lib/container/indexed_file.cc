@@ -1,4 +1,5 @@
 #include "kv/base/hash.hh"
+#include "kv/container/frame_reader.hh"
 #include "kv/container/notes.hh"
 #include "kv/container/reader.hh"
 #include "kv/container/tile_order.hh"
@@ -15,7 +16,6 @@ using format::FrameType;
 
 namespace {
 
-constexpr std::string_view kRemedy = "the file is damaged, get or make it again";
 constexpr std::uint64_t kEndFrameBytes = sizeof(FrameHeader) + sizeof(format::EndPayload);
 
 struct Member {
@@ -52,7 +52,7 @@ struct IndexedFile::State {
   }
 
   [[noreturn]] void refuse(std::uint64_t offset, const std::string& cause) const {
-    fail_input("{}: byte {}: {}; {}", input.name(), offset, cause, kRemedy);
+    fail_input("{}: byte {}: {}; {}", input.name(), offset, cause, kDamaged);
   }
 
   // Bytes of the member, at most up to its end.
@@ -125,8 +125,8 @@ struct IndexedFile::State {
       refuse(member.begin, "no member begins where END says; it is not a kv stream or damaged");
     }
     if (start.major != format::kMajor) {
-      fail_input("{}: byte {}: format version {}.{}, where this program reads {}; update kvtools",
-                 input.name(), member.begin, start.major, start.minor, format::kMajor);
+      fail_input("{}: byte {}: format version {}.{}, where this program reads {}.x; {}",
+                 input.name(), member.begin, start.major, start.minor, format::kMajor, kUpdate);
     }
     if (start.reserved != 0) refuse(member.begin, "reserved bits of the member header are set");
     read_meta(member, xxh3_64(std::as_bytes(std::span(&start, 1))));

@@ -17,7 +17,9 @@ bool is_fingerprint(const std::string& text) {
 
 std::string problem_of(const LayerMeta& layer) {
   const LayerGeometry& geometry = layer.geometry;
-  const auto small = [](std::int64_t value) { return value >= 0 && value <= kMaxRowValues; };
+  const auto small = [](std::int64_t value) {
+    return value >= 0 && value <= format::kMaxRowValues;
+  };
   if (layer.index >= format::kMaxLayers || !small(geometry.kv_heads) || !small(geometry.k_dim) ||
       !small(geometry.v_dim) || !small(layer.latent_dim) || geometry.window < 0) {
     return "a number is beyond its limit";
@@ -26,9 +28,9 @@ std::string problem_of(const LayerMeta& layer) {
     if (geometry.kv_heads == 0 || geometry.k_dim == 0 || geometry.v_dim == 0) {
       return "neither K and V nor L has a size";
     }
-    if (geometry.k_dim > kMaxRowValues / geometry.kv_heads ||
-        geometry.v_dim > kMaxRowValues / geometry.kv_heads) {
-      return fmt::format("a token has more than {} values", kMaxRowValues);
+    if (geometry.k_dim > format::kMaxRowValues / geometry.kv_heads ||
+        geometry.v_dim > format::kMaxRowValues / geometry.kv_heads) {
+      return fmt::format("a token has more than {} values", format::kMaxRowValues);
     }
   }
   const Rope& rope = geometry.rope;
@@ -95,17 +97,17 @@ std::string problem_of(const Meta& meta) {
       (!meta.hidden_layers.empty() && meta.hidden_layers.back() >= format::kMaxLayers)) {
     return "hidden_layers are not ascending";
   }
-  if (meta.hidden < 0 || meta.hidden > kMaxRowValues ||
+  if (meta.hidden < 0 || meta.hidden > format::kMaxRowValues ||
       (meta.hidden == 0 && !meta.hidden_layers.empty())) {
     return "hidden_layers need a hidden size";
   }
   if (meta.layers.empty() && meta.hidden_layers.empty()) return "there is no layer";
   if (meta.token_count < 0 || meta.token_count > static_cast<std::int64_t>(format::kMaxTokens) ||
-      meta.first_position < 0 || meta.first_position > kMaxJsonInteger) {
+      meta.first_position < 0 || meta.first_position > format::kMaxInteger) {
     return "token_count or first_position is beyond its limit";
   }
-  if (meta.quality_layers < 1 || meta.quality_layers > kMaxQualityLayers) {
-    return fmt::format("quality_layers is not from 1 to {}", kMaxQualityLayers);
+  if (meta.quality_layers < 1 || meta.quality_layers > format::kMaxQualityLayers) {
+    return fmt::format("quality_layers is not from 1 to {}", format::kMaxQualityLayers);
   }
   return problem_of_chunks(meta);
 }

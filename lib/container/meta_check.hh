@@ -4,14 +4,10 @@
 
 #include "kv/container/meta.hh"
 
-#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace kv {
-
-inline constexpr std::int64_t kMaxJsonInteger = (std::int64_t{1} << 53) - 1;  // exact in a double
-inline constexpr std::int64_t kMaxRowValues = 1 << 24;  // heads * dim: a raw row fits in a frame
-inline constexpr std::int64_t kMaxQualityLayers = 256;
 
 // Empty when all is well.
 std::string problem_of(const Meta& meta);

@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 32;
 constexpr std::array<std::string_view, 4> kScalings = {"none", "linear", "llama3", "yarn"};
 constexpr std::array<std::string_view, 13> kKeys = {
     "chunks",         "codec",         "document",   "dtype",  "first_position",
@@ -143,7 +142,7 @@ Rope rope_from(const Object& object) {
   rope.factor = object.number("factor");
   rope.high_freq_factor = object.number("high_freq_factor");
   rope.low_freq_factor = object.number("low_freq_factor");
-  rope.original_context = object.integer("original_context", 0, kMaxJsonInteger);
+  rope.original_context = object.integer("original_context", 0, format::kMaxInteger);
   rope.theta = object.number("theta");
   rope.yarn_truncate = object.boolean("truncate");
   return rope;
@@ -151,12 +150,12 @@ Rope rope_from(const Object& object) {
 
 void add_layers(const Object& object, std::vector<LayerMeta>& layers) {
   LayerMeta layer;
-  layer.geometry.kv_heads = object.integer("kv_heads", 0, kMaxRowValues);
-  layer.geometry.k_dim = object.integer("k_dim", 0, kMaxRowValues);
-  layer.geometry.v_dim = object.integer("v_dim", 0, kMaxRowValues);
-  layer.geometry.window = object.integer("window", 0, kMaxJsonInteger);
+  layer.geometry.kv_heads = object.integer("kv_heads", 0, format::kMaxRowValues);
+  layer.geometry.k_dim = object.integer("k_dim", 0, format::kMaxRowValues);
+  layer.geometry.v_dim = object.integer("v_dim", 0, format::kMaxRowValues);
+  layer.geometry.window = object.integer("window", 0, format::kMaxInteger);
   layer.geometry.rope = rope_from(object.object("rope"));
-  layer.latent_dim = object.integer("latent_dim", 0, kMaxRowValues);
+  layer.latent_dim = object.integer("latent_dim", 0, format::kMaxRowValues);
   const std::int64_t first = object.integer("first", 0, format::kMaxLayers - 1);
   const std::int64_t count = object.integer("count", 1, format::kMaxLayers - first);
   // Before memory is taken: many entries may each claim all layers.
@@ -182,7 +181,8 @@ ModelIdentity model_from(const Object& object) {
 json parse(std::string_view text, const std::string& place) {
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > kMaxDepth) fail_input("{}: nested deeper than {}", place, kMaxDepth);
+    if (depth > format::kMaxDepth)
+      fail_input("{}: nested deeper than {}", place, format::kMaxDepth);
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key &&
@@ -274,8 +274,8 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
     object.refuse("dtype",
                   fmt::format("is {}, which this version does not know", printable(dtype)));
   }
-  meta.first_position = object.integer("first_position", 0, kMaxJsonInteger);
-  meta.hidden = object.integer("hidden", 0, kMaxRowValues);
+  meta.first_position = object.integer("first_position", 0, format::kMaxInteger);
+  meta.hidden = object.integer("hidden", 0, format::kMaxRowValues);
   for (const json& layer : object.list("hidden_layers")) {
     meta.hidden_layers.push_back(static_cast<std::uint32_t>(
         object.integer("hidden_layers", layer, 0, format::kMaxLayers - 1)));
@@ -291,7 +291,7 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
   object.each("layers", [&](const Object& run) { add_layers(run, meta.layers); });
   meta.model = model_from(object.object("model"));
   meta.quality_layers =
-      static_cast<std::uint16_t>(object.integer("quality_layers", 1, kMaxQualityLayers));
+      static_cast<std::uint16_t>(object.integer("quality_layers", 1, format::kMaxQualityLayers));
   meta.rope_applied = object.boolean("rope_applied");
   meta.token_count = object.integer("token_count", 0, format::kMaxTokens);
 

@@ -49,7 +49,7 @@ struct Reader::State {
           return header.type;
       }
       if (header.flags != format::kOptional) {
-        frames.refuse("unknown required frame; update kvtools");
+        frames.refuse("unknown, and required to read the member", kUpdate);
       }
       if (index_offset != 0) frames.refuse("stands between INDX and END");
       if (frames.frame_count() == 1) frames.refuse("the member does not begin with META");
