@@ -7,10 +7,9 @@
 
 namespace kv {
 
-Progress::Progress(std::string label, std::string unit, std::uint64_t total, bool quiet)
+Progress::Progress(std::string label, std::string unit, bool quiet)
     : label_(std::move(label)),
       unit_(std::move(unit)),
-      total_(total),
       enabled_(!quiet && isatty(STDERR_FILENO)),
       start_(Clock::now()),
       last_(start_) {}
@@ -19,21 +18,19 @@ Progress::~Progress() {
   if (shown_) fmt::print(stderr, "\r\033[K");
 }
 
-void Progress::add(std::uint64_t done) {
-  done_ += done;
+void Progress::add(std::int64_t units) {
+  done_ += units;
   if (!enabled_) return;
   const Clock::time_point now = Clock::now();
   const double elapsed_s = std::chrono::duration<double>(now - start_).count();
   if (elapsed_s < 1 || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   shown_ = true;
-  const double rate = static_cast<double>(done_) / elapsed_s;
-  std::string line = fmt::format("{}: {} {}, {:.0f} {}/s", label_, done_, unit_, rate, unit_);
-  if (total_ > done_ && rate > 0) {
-    const auto left_s = static_cast<std::uint64_t>(static_cast<double>(total_ - done_) / rate);
-    line += fmt::format(", {:.0f} %, {}:{:02} left",
-                        100.0 * static_cast<double>(done_) / static_cast<double>(total_),
-                        left_s / 60, left_s % 60);
+  std::string line = fmt::format("{}: {} {}, {:.0f} {}/s", label_, done_, unit_,
+                                 static_cast<double>(done_) / elapsed_s, unit_);
+  if (share_ > 0) {
+    const auto left_s = static_cast<std::int64_t>(elapsed_s / share_ * (1 - share_));
+    line += fmt::format(", {:.0f} %, {}:{:02} left", 100 * share_, left_s / 60, left_s % 60);
   }
   fmt::print(stderr, "\r\033[K{}", line);
   std::fflush(stderr);

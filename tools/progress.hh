@@ -9,18 +9,21 @@ namespace kv {
 
 class Progress {
  public:
-  // `unit` as in "tokens"; `total` 0 when unknown. `quiet` never shows anything.
-  Progress(std::string label, std::string unit, std::uint64_t total, bool quiet);
+  // `unit` as in "tokens". `quiet` never shows anything.
+  Progress(std::string label, std::string unit, bool quiet);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void add(std::uint64_t done);
+  // How much of the run is behind us, 0 to 1: what the time left is reckoned from. Unset: unknown.
+  void set_share(double share) { share_ = share; }
+  void add(std::int64_t units);
 
  private:
   using Clock = std::chrono::steady_clock;
   std::string label_, unit_;
-  std::uint64_t total_, done_ = 0;
+  std::int64_t done_ = 0;
+  double share_ = 0;
   bool enabled_, shown_ = false;
   Clock::time_point start_, last_;
 };

@@ -148,4 +148,16 @@ std::vector<Range> parse_ranges(const std::string& text, const char* option) {
   return ranges;
 }
 
+std::vector<std::uint32_t> parse_indices(const std::string& text, const char* option) {
+  std::vector<std::uint32_t> indices;
+  for (const Range& range : parse_ranges(text, option)) {
+    if (range.last != range.first + 1 || range.first > UINT32_MAX ||
+        (!indices.empty() && range.first <= indices.back())) {
+      fail_usage("{} '{}': give numbers in ascending order, for example 0,8,16", option, text);
+    }
+    indices.push_back(static_cast<std::uint32_t>(range.first));
+  }
+  return indices;
+}
+
 }  // namespace kv

@@ -65,5 +65,7 @@ struct Range {
 Range parse_range(const std::string& text, const char* option);
 // "1,3" or ranges "0:4,7"; throws kUsage.
 std::vector<Range> parse_ranges(const std::string& text, const char* option);
+// "0,8,16": ascending, without repetition; throws kUsage.
+std::vector<std::uint32_t> parse_indices(const std::string& text, const char* option);
 
 }  // namespace kv

@@ -114,6 +114,7 @@ std::optional<std::string> JsonlReader::next_line() {
     buffer_.resize(std::max(buffer_.size(), std::max(2 * end_, kReadBytes)));
     const std::size_t got = input_.read_some(std::span(buffer_).subspan(end_));
     at_end_ = got == 0;
+    read_bytes_ += got;
     end_ += got;
   }
 }
@@ -125,6 +126,12 @@ std::optional<Document> JsonlReader::next() {
     return document_of(*line, line_, fmt::format("{}: line {}", input_.name(), line_));
   }
   return std::nullopt;
+}
+
+double JsonlReader::share() const {
+  const std::uint64_t size = input_.size_bytes().value_or(0);
+  const std::uint64_t unread = end_ - begin_;
+  return size == 0 ? 0 : static_cast<double>(read_bytes_ - unread) / static_cast<double>(size);
 }
 
 std::string file_name_of(const std::string& id) {

@@ -29,6 +29,8 @@ class JsonlReader {
  public:
   explicit JsonlReader(Input input);
   std::optional<Document> next();
+  // How much of a regular file is read, 0 to 1; 0 for a pipe.
+  double share() const;
 
  private:
   std::optional<std::string> next_line();
@@ -36,7 +38,7 @@ class JsonlReader {
   Input input_;
   Bytes buffer_;
   std::size_t begin_ = 0, end_ = 0;  // unread bytes of the buffer
-  std::uint64_t line_ = 0;
+  std::uint64_t line_ = 0, read_bytes_ = 0;
   bool at_end_ = false;
 };
 

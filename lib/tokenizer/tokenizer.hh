@@ -51,6 +51,10 @@ class Tokenizer {
 // speaks. Throws kUsage when `name` is not known.
 std::string chat_prompt(std::string_view name, std::span<const ChatMessage> messages);
 
+// One more turn behind what a cache holds, ended where the assistant speaks: no system prompt and
+// nothing of what begins a conversation. Throws kUsage when `name` is not known.
+std::string chat_turn(std::string_view name, const ChatMessage& message);
+
 // Ids of a stream put together to whole UTF-8 characters: push() returns what can be shown now.
 class TextStream {
  public:

@@ -1,0 +1,3 @@
+if(KVTOOLS_TORCH)
+  kv_test(sampler LIBS kv_generate)
+endif()
