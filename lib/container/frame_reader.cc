@@ -68,9 +68,11 @@ void FrameReader::refuse(const std::string& cause, std::string_view remedy) cons
 }
 
 void FrameReader::refuse_truncated() const {
-  fail_input("{}: byte {}: truncated in member {}: {} frames are whole{}{}; get or make the rest",
-             name(), offset_, members_ - 1, frames_ == 0 ? 0 : frames_ - 1,
-             whole.empty() ? "" : ", ", whole);
+  fail_input(
+      "{}: byte {}: truncated in member {}; {} frames are whole{}{}; get the whole or make it "
+      "again",
+      name(), offset_, members_ - 1, frames_ == 0 ? 0 : frames_ - 1, whole.empty() ? "" : ", ",
+      whole);
 }
 
 bool FrameReader::begin_member() {

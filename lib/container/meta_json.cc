@@ -1,9 +1,8 @@
 // META as JSON. man/kv.5 describes each field; the two functions here list them in the same order.
 
+#include "kv/container/json_object.hh"
 #include "kv/container/meta.hh"
 #include "kv/container/meta_check.hh"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -12,8 +11,6 @@
 
 namespace kv {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::array<std::string_view, 4> kScalings = {"none", "linear", "llama3", "yarn"};
 constexpr std::array<std::string_view, 13> kKeys = {
@@ -58,76 +55,7 @@ json layers_to_json(const std::vector<LayerMeta>& layers) {
   return runs;
 }
 
-// Fields of one JSON object, with the object's path in messages.
-class Object {
- public:
-  Object(const json& value, std::string path, const std::string& place)
-      : value_(value), path_(std::move(path)), place_(place) {
-    if (!value.is_object()) refuse("", "is not an object");
-  }
-
-  [[noreturn]] void refuse(std::string_view key, std::string_view cause) const {
-    fail_input("{}: META: \"{}{}{}\" {}; the file was not written by kvtools, make it again",
-               place_, path_, path_.empty() || key.empty() ? "" : ".", key, cause);
-  }
-
-  const json& at(const char* key) const {
-    const auto found = value_.find(key);
-    if (found == value_.end()) refuse(key, "is missing");
-    return *found;
-  }
-  std::string text(const char* key) const {
-    const json& value = at(key);
-    if (!value.is_string()) refuse(key, "is not a string");
-    return value.get<std::string>();
-  }
-  bool boolean(const char* key) const {
-    const json& value = at(key);
-    if (!value.is_boolean()) refuse(key, "is not true or false");
-    return value.get<bool>();
-  }
-  std::int64_t integer(const char* key, std::int64_t least, std::int64_t most) const {
-    return integer(key, at(key), least, most);
-  }
-  std::int64_t integer(const char* key, const json& value, std::int64_t least,
-                       std::int64_t most) const {
-    // An unsigned number above int64 would wrap in get<int64_t>.
-    const bool huge = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX;
-    if (!value.is_number_integer() || huge || value.get<std::int64_t>() < least ||
-        value.get<std::int64_t>() > most) {
-      refuse(key, fmt::format("is no integer from {} to {}", least, most));
-    }
-    return value.get<std::int64_t>();
-  }
-  double number(const char* key) const {
-    const json& value = at(key);
-    if (!value.is_number()) refuse(key, "is not a number");
-    return value.get<double>();
-  }
-  const json& list(const char* key) const {
-    const json& value = at(key);
-    if (!value.is_array()) refuse(key, "is not a list");
-    return value;
-  }
-  template <typename F>
-  void each(const char* key, F&& use) const {
-    std::size_t i = 0;
-    for (const json& value : list(key)) {
-      use(Object(value, fmt::format("{}{}{}[{}]", path_, path_.empty() ? "" : ".", key, i++),
-                 place_));
-    }
-  }
-  Object object(const char* key) const {
-    return {at(key), path_.empty() ? key : path_ + "." + key, place_};
-  }
-
- private:
-  const json& value_;
-  std::string path_;
-  const std::string& place_;
-};
-
-Rope rope_from(const Object& object) {
+Rope rope_from(const JsonObject& object) {
   Rope rope;
   const std::string scaling = object.text("scaling");
   const auto found = std::find(kScalings.begin(), kScalings.end(), scaling);
@@ -148,7 +76,7 @@ Rope rope_from(const Object& object) {
   return rope;
 }
 
-void add_layers(const Object& object, std::vector<LayerMeta>& layers) {
+void add_layers(const JsonObject& object, std::vector<LayerMeta>& layers) {
   LayerMeta layer;
   layer.geometry.kv_heads = object.integer("kv_heads", 0, format::kMaxRowValues);
   layer.geometry.k_dim = object.integer("k_dim", 0, format::kMaxRowValues);
@@ -166,7 +94,7 @@ void add_layers(const Object& object, std::vector<LayerMeta>& layers) {
   }
 }
 
-ModelIdentity model_from(const Object& object) {
+ModelIdentity model_from(const JsonObject& object) {
   ModelIdentity model;
   model.adapter = object.text("adapter");
   model.architecture = object.text("architecture");
@@ -181,32 +109,37 @@ ModelIdentity model_from(const Object& object) {
 json parse(std::string_view text, const std::string& place) {
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > format::kMaxDepth)
-      fail_input("{}: nested deeper than {}", place, format::kMaxDepth);
+    const bool opens =
+        event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
+    if (opens && depth >= format::kMaxDepth) {
+      fail_input("{}: nested deeper than {}; {}", place, format::kMaxDepth, kForeign);
+    }
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key &&
         !keys.back().insert(value.get_ref<const std::string&>()).second) {
-      fail_input("{}: key {} stands twice in an object", place,
-                 printable(value.get_ref<const std::string&>()));
+      fail_input("{}: key {} stands twice in an object; {}", place,
+                 printable(value.get_ref<const std::string&>()), kForeign);
     }
     return true;
   };
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    fail_input("{}: begins with a byte order mark; {}", place, kForeign);
+  }
   try {
     return json::parse(text.begin(), text.end(), check);
-  } catch (const json::exception& error) {
-    fail_input("{}: not JSON: {}; the file was not written by kvtools, make it again", place,
-               printable(error.what()));
+  } catch (const json::parse_error& error) {
+    fail_input("{}: not JSON at its byte {}; {}", place, error.byte, kForeign);
+  } catch (const json::exception&) {
+    fail_input("{}: a number is beyond a double's range; {}", place, kForeign);
   }
 }
 
+// A field of Meta that holds the user's JSON; deep nesting is found before dump() recurses.
 json parse_own(const std::string& text, const char* field) {
-  try {
-    json value = json::parse(text);
-    if (value.is_object()) return value;
-  } catch (const json::exception&) {
-  }
-  throw std::logic_error(fmt::format("Meta::{} is no JSON object", field));
+  json value = parse(text, field);
+  if (!value.is_object()) throw std::logic_error(fmt::format("Meta::{} is no object", field));
+  return value;
 }
 
 }  // namespace
@@ -258,9 +191,9 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
     fail_input("{}: {} bytes, over the limit of {}", place, text.size(), format::kMaxMetaBytes);
   }
   const json root = parse(text, place);
-  const Object object(root, "", place);
+  const JsonObject object(root, "", place);
   Meta meta;
-  object.each("chunks", [&](const Object& chunk) {
+  object.each("chunks", [&](const JsonObject& chunk) {
     meta.chunks.push_back({chunk.text("id"), chunk.integer("first", 0, format::kMaxTokens),
                            chunk.integer("count", 0, format::kMaxTokens), chunk.boolean("bos")});
   });
@@ -280,7 +213,7 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
     meta.hidden_layers.push_back(static_cast<std::uint32_t>(
         object.integer("hidden_layers", layer, 0, format::kMaxLayers - 1)));
   }
-  object.each("history", [&](const Object& entry) {
+  object.each("history", [&](const JsonObject& entry) {
     HistoryEntry step{entry.text("tool"), entry.text("version"), {}};
     for (const json& argument : entry.list("arguments")) {
       if (!argument.is_string()) entry.refuse("arguments", "holds what is not a string");
@@ -288,7 +221,7 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
     }
     meta.history.push_back(std::move(step));
   });
-  object.each("layers", [&](const Object& run) { add_layers(run, meta.layers); });
+  object.each("layers", [&](const JsonObject& run) { add_layers(run, meta.layers); });
   meta.model = model_from(object.object("model"));
   meta.quality_layers =
       static_cast<std::uint16_t>(object.integer("quality_layers", 1, format::kMaxQualityLayers));
@@ -301,7 +234,7 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
   }
   meta.extra_json = extra.dump();
   if (const std::string problem = problem_of(meta); !problem.empty()) {
-    fail_input("{}: {}; the file was not written by kvtools, make it again", place, problem);
+    fail_input("{}: {}; {}", place, problem, kForeign);
   }
   return meta;
 }

@@ -62,6 +62,10 @@ struct Reader::State {
     frames.refuse(fmt::format("{} bytes instead of {}", frames.header().size_bytes, size_bytes));
   }
 
+  void require_all_tiles() const {
+    if (const std::string missing = order->missing(); !missing.empty()) frames.refuse(missing);
+  }
+
   void take_meta() {
     if (next_type() != FrameType::kMeta) frames.refuse("the member does not begin with META");
     if (frames.header().size_bytes > format::kMaxMetaBytes) {
@@ -106,6 +110,7 @@ struct Reader::State {
 
   void take_index() {
     if (index_offset != 0) frames.refuse("second INDX");
+    require_all_tiles();
     require_size(tiles * sizeof(format::IndexEntry));
     const std::uint64_t hash = frames.header().payload_hash;
     frames.payload();
@@ -114,7 +119,7 @@ struct Reader::State {
   }
 
   void take_end() {
-    if (const std::string missing = order->missing(); !missing.empty()) frames.refuse(missing);
+    require_all_tiles();
     require_size(sizeof(format::EndPayload));
     format::EndPayload end;
     member_hash = frames.header().header_hash;

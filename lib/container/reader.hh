@@ -42,7 +42,7 @@ class Reader {
 
   // The next member's META, or nothing at the end of the stream. Skips what is left of the
   // current member (still verified). Throws kInput: not a kv stream, truncated (saying how many
-  // frames and tokens were whole), damaged, unsupported.
+  // frames, tiles and tensors were whole), damaged, unsupported.
   std::optional<Meta> next_member();
   // Ids of the current member, before the first next_tile(); empty when it has none.
   const std::vector<std::int32_t>& tokens();

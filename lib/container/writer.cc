@@ -80,13 +80,13 @@ void Writer::begin_member(const Meta& meta, std::span<const std::int32_t> tokens
   if (std::any_of(tokens.begin(), tokens.end(), [](std::int32_t id) { return id < 0; })) {
     misuse("negative token id");
   }
+  // What is wrong from here on comes from the user's own fields, so it is no misuse.
   const std::string json = meta_to_json(meta);
   if (json.size() > format::kMaxMetaBytes) {
-    // Comes from the user's own fields, so it is no misuse.
     fail_input("{}: META of {} bytes, over the limit of {}; shorten the document's fields",
                state.output.name(), json.size(), format::kMaxMetaBytes);
   }
-  state.meta = meta;
+  state.meta = meta_from_json(json, state.output.name());
   state.order.emplace(state.meta);
   state.index.clear();
   state.frames = 0;

@@ -1,0 +1,16 @@
+#pragma once
+// The streams of tests/golden and tests/golden-bad, made anew at each call; name (without ".kv")
+// and bytes.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kv::golden {
+
+using Files = std::vector<std::pair<std::string, std::string>>;
+
+Files good();
+Files bad();
+
+}  // namespace kv::golden
