@@ -81,8 +81,8 @@ std::vector<std::int32_t> prompt_ids(const Options& o, const kv::Session& sessio
   std::string text = prompt;
   if (o.chat) {
     const kv::ChatMessage message{"user", prompt};
-    const std::string name = tokenizer.chat_template();
-    text = has_cache ? kv::chat_turn(name, message) : kv::chat_prompt(name, {&message, 1});
+    const kv::ChatTemplate chat = tokenizer.chat_template();
+    text = has_cache ? kv::chat_turn(chat, message) : kv::chat_prompt(chat, {&message, 1});
   }
   const std::vector<std::int32_t> rest = tokenizer.encode(text, o.chat);
   ids.insert(ids.end(), rest.begin(), rest.end());

@@ -1,7 +1,7 @@
 #pragma once
 // Text to token ids and back, with the ids that the model was trained on: Hugging Face
 // tokenizer.json (byte-level BPE), GGUF vocabularies (kinds gpt2 and llama), SentencePiece
-// tokenizer.model. No LibTorch.
+// tokenizer.model. No LibTorch. Not for several threads at once: words are remembered.
 
 #include <cstdint>
 #include <memory>
@@ -20,11 +20,18 @@ struct ChatMessage {
   std::string content;
 };
 
+struct ChatTemplate {
+  std::string name;            // "chatml", "llama3", "mistral"; empty: none of them
+  std::string default_system;  // what chatml puts first when the messages have no system prompt
+};
+
 class Tokenizer {
  public:
   // `path`: a .gguf file, a tokenizer.json, a tokenizer.model, or a folder with one of the two.
   // Throws kInput on damage or an unsupported kind, kIo when unreadable.
   static std::unique_ptr<Tokenizer> open(const std::string& path);
+  // From the text of a tokenizer.json; `place` names it in messages.
+  static std::unique_ptr<Tokenizer> from_json(std::string_view json, const std::string& place);
   virtual ~Tokenizer() = default;
 
   // No BOS or EOS is added. Special tokens written in the text ("<|im_start|>") become their ids
@@ -43,17 +50,18 @@ class Tokenizer {
   virtual std::optional<TokenId> find(std::string_view piece) const = 0;
   // 32 hex digits over vocabulary, merges and rules.
   virtual std::string fingerprint() const = 0;
-  // "chatml", "llama3", "mistral", or empty when the template is none of them.
-  virtual std::string chat_template() const = 0;
+  virtual ChatTemplate chat_template() const = 0;
 };
 
-// The prompt text (with special tokens spelled out) of a conversation, ended where the assistant
-// speaks. Throws kUsage when `name` is not known.
-std::string chat_prompt(std::string_view name, std::span<const ChatMessage> messages);
+// Recognises a Jinja template by the special tokens in it.
+ChatTemplate recognise_chat_template(std::string_view jinja);
 
-// One more turn behind what a cache holds, ended where the assistant speaks: no system prompt and
-// nothing of what begins a conversation. Throws kUsage when `name` is not known.
-std::string chat_turn(std::string_view name, const ChatMessage& message);
+// The prompt text (with special tokens spelled out) of a conversation, ended where the assistant
+// speaks. Throws kUsage when the template has no name.
+std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> messages);
+// One more turn behind what a cache holds: no system prompt and nothing of what begins a
+// conversation. Throws as chat_prompt().
+std::string chat_turn(const ChatTemplate& chat, const ChatMessage& message);
 
 // Ids of a stream put together to whole UTF-8 characters: push() returns what can be shown now.
 class TextStream {

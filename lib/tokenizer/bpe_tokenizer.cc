@@ -1,0 +1,257 @@
+#include "bpe_tokenizer.hh"
+
+#include "kv/base/hash.hh"
+#include "utf8.hh"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace kv {
+namespace {
+
+constexpr std::string_view kUnderline = "\xE2\x96\x81";  // U+2581
+constexpr std::size_t kCacheWords = 1u << 16;
+constexpr std::size_t kCacheWordBytes = 64;
+
+std::string composed(std::string_view text, const std::string& place) {
+  utf8proc_uint8_t* result = nullptr;
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &result,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (size < 0) fail_input("{}: NFC: {}", place, utf8proc_errmsg(size));
+  std::string out(reinterpret_cast<const char*>(result), static_cast<std::size_t>(size));
+  std::free(result);  // NOLINT: utf8proc allocates with malloc
+  return out;
+}
+
+std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  out.reserve(text.size() + text.size() / 2);
+  for (std::size_t at = 0;;) {
+    const std::size_t found = text.find(from, at);
+    out.append(text.substr(at, found - at));
+    if (found == std::string_view::npos) return out;
+    out.append(to);
+    at = found + from.size();
+  }
+}
+
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+
+// The byte of a SentencePiece fallback piece "<0xAB>", or -1.
+int fallback_byte(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
+  const std::string digits(piece.substr(3, 2));
+  char* end = nullptr;
+  const long value = std::strtol(digits.c_str(), &end, 16);
+  return *end == '\0' ? static_cast<int>(value) : -1;
+}
+
+}  // namespace
+
+BpeTokenizer::BpeTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
+    byte_ids_[static_cast<std::size_t>(byte)] = parts_.vocabulary.find(
+        parts_.byte_fallback ? fmt::format("<0x{:02X}>", byte) : std::string(1, c));
+  }
+  added_of_.assign(parts_.vocabulary.size(), -1);
+  for (std::size_t i = 0; i < parts_.added.size(); ++i) {
+    const AddedToken& added = parts_.added[i];
+    if (added.text.empty() || added.id < 0 || added.id >= static_cast<TokenId>(size())) {
+      fail_input("{}: added token '{}' has an id outside the vocabulary", parts_.place, added.text);
+    }
+    added_of_[static_cast<std::size_t>(added.id)] = static_cast<TokenId>(i);
+    added_by_byte_[static_cast<unsigned char>(added.text.front())].push_back(i);
+  }
+  for (std::vector<std::size_t>& list : added_by_byte_) {
+    std::sort(list.begin(), list.end(), [&](std::size_t a, std::size_t b) {
+      return parts_.added[a].text.size() > parts_.added[b].text.size();
+    });
+  }
+}
+
+const AddedToken* BpeTokenizer::added_at(std::string_view text, std::size_t at,
+                                         bool parse_special) const {
+  for (const std::size_t i : added_by_byte_[static_cast<unsigned char>(text[at])]) {
+    const AddedToken& added = parts_.added[i];
+    if ((added.special && !parse_special) || !text.substr(at).starts_with(added.text)) continue;
+    const std::size_t end = at + added.text.size();
+    if (added.single_word &&
+        ((at > 0 && is_word(text[at - 1])) || (end < text.size() && is_word(text[end])))) {
+      continue;
+    }
+    return &added;
+  }
+  return nullptr;
+}
+
+std::vector<TokenId> BpeTokenizer::encode(std::string_view text, bool parse_special) const {
+  const std::string valid = valid_utf8(text);
+  std::vector<TokenId> out;
+  out.reserve(valid.size() / 3);
+  std::size_t begin = 0;
+  bool first = true;
+  const auto flush = [&](std::size_t end) {
+    if (end > begin) encode_plain(std::string_view(valid).substr(begin, end - begin), first, out);
+    first = first && end <= begin;
+  };
+  if (!parts_.added.empty()) {
+    for (std::size_t at = 0; at < valid.size();) {
+      const AddedToken* added = added_at(valid, at, parse_special);
+      if (!added) {
+        ++at;
+        continue;
+      }
+      std::size_t end_of_plain = at;
+      while (added->lstrip && end_of_plain > begin && is_space(valid[end_of_plain - 1])) {
+        --end_of_plain;
+      }
+      flush(end_of_plain);
+      first = false;
+      out.push_back(added->id);
+      at += added->text.size();
+      while (added->rstrip && at < valid.size() && is_space(valid[at])) ++at;
+      begin = at;
+    }
+  }
+  flush(valid.size());
+  return out;
+}
+
+void BpeTokenizer::encode_plain(std::string_view text, bool first,
+                                std::vector<TokenId>& out) const {
+  std::string changed;
+  if (parts_.nfc) {
+    changed = composed(text, parts_.place);
+    text = changed;
+  }
+  if (parts_.spaces_as_underline) {
+    std::string spaced = parts_.space_prefix && first ? " " + std::string(text) : std::string(text);
+    changed = replaced(spaced, " ", kUnderline);
+    text = changed;
+  }
+  std::vector<std::string_view> pieces = {text}, cut;
+  for (const SplitRegex& split : parts_.splits) {
+    cut.clear();
+    for (const std::string_view piece : pieces) split.split(piece, cut);
+    pieces.swap(cut);
+  }
+  for (const std::string_view piece : pieces) encode_piece(piece, out);
+}
+
+void BpeTokenizer::symbols_of(std::string_view piece, std::vector<TokenId>& symbols) const {
+  if (!parts_.byte_fallback) {
+    for (const char c : piece) symbols.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+    return;
+  }
+  for (std::size_t at = 0; at < piece.size();) {
+    const std::size_t begin = at;
+    next_character(piece, at);
+    const std::string_view character = piece.substr(begin, at - begin);
+    const TokenId id = parts_.vocabulary.find(character);
+    if (id >= 0) {
+      symbols.push_back(id);
+      continue;
+    }
+    for (const char c : character) {
+      const TokenId byte = byte_ids_[static_cast<unsigned char>(c)];
+      symbols.push_back(byte >= 0 ? byte : parts_.unknown);
+    }
+  }
+}
+
+void BpeTokenizer::encode_piece(std::string_view piece, std::vector<TokenId>& out) const {
+  if (parts_.ignore_merges) {
+    const TokenId whole = parts_.vocabulary.find(piece);
+    if (whole >= 0) {
+      out.push_back(whole);
+      return;
+    }
+  }
+  const bool cached = piece.size() <= kCacheWordBytes;
+  const std::string key = cached ? std::string(piece) : std::string();
+  if (cached) {
+    const auto found = cache_.find(key);
+    if (found != cache_.end()) {
+      out.insert(out.end(), found->second.begin(), found->second.end());
+      return;
+    }
+  }
+  std::vector<TokenId> symbols;
+  symbols_of(piece, symbols);
+  merge_symbols(symbols, parts_.merges);
+  std::erase_if(symbols, [](TokenId id) { return id < 0; });  // a byte that the vocabulary lacks
+  out.insert(out.end(), symbols.begin(), symbols.end());
+  if (!cached) return;
+  if (cache_.size() >= kCacheWords) cache_.clear();
+  cache_.emplace(key, std::move(symbols));
+}
+
+std::string BpeTokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+  std::string out;
+  for (const TokenId id : ids) {
+    if (id < 0 || id >= static_cast<TokenId>(size())) {
+      fail_input("{}: token id {} is not below {}", parts_.place, id, size());
+    }
+    const TokenId added = added_of_[static_cast<std::size_t>(id)];
+    if (added >= 0) {
+      const AddedToken& token = parts_.added[static_cast<std::size_t>(added)];
+      if (!(skip_special && token.special)) out += token.text;
+      continue;
+    }
+    const std::string_view piece = parts_.vocabulary.piece(id);
+    const int byte = parts_.byte_fallback ? fallback_byte(piece) : -1;
+    if (byte >= 0) {
+      out += static_cast<char>(byte);
+    } else if (parts_.spaces_as_underline) {
+      out += replaced(piece, kUnderline, " ");
+    } else {
+      out += piece;
+    }
+  }
+  return out;
+}
+
+std::optional<TokenId> BpeTokenizer::find(std::string_view piece) const {
+  for (const AddedToken& added : parts_.added) {
+    if (added.text == piece) return added.id;
+  }
+  const TokenId id = parts_.vocabulary.find(piece);
+  return id >= 0 ? std::optional(id) : std::nullopt;
+}
+
+std::string BpeTokenizer::fingerprint() const {
+  Fingerprint fingerprint;
+  for (std::size_t id = 0; id < size(); ++id) {
+    fingerprint.add_text(parts_.vocabulary.piece(static_cast<TokenId>(id)));
+  }
+  fingerprint.add_text(parts_.merges_fingerprint);
+  for (const AddedToken& added : parts_.added) {
+    fingerprint.add_text(fmt::format("{} {} {}", added.id, added.text, added.special));
+  }
+  fingerprint.add_text(fmt::format("{} {} {} {} {} {}", parts_.nfc, parts_.ignore_merges,
+                                   parts_.byte_fallback, parts_.space_prefix, parts_.splits.size(),
+                                   parts_.adds_bos));
+  return fingerprint.hex();
+}
+
+std::string TextStream::push(TokenId id) {
+  pending_ += tokenizer_.decode(std::span(&id, 1), /*skip_special=*/true);
+  const std::size_t keep = unfinished_bytes(pending_);
+  std::string out = valid_utf8(std::string_view(pending_).substr(0, pending_.size() - keep));
+  pending_.erase(0, pending_.size() - keep);
+  return out;
+}
+
+std::string TextStream::finish() { return valid_utf8(std::exchange(pending_, {})); }
+
+}  // namespace kv

@@ -1,0 +1,75 @@
+#pragma once
+// The one tokenizer class; files of each kind are read into its parts. Private to the folder.
+
+#include "bpe.hh"
+#include "pretokenize.hh"
+
+#include <array>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace kv {
+
+struct AddedToken {
+  std::string text;
+  TokenId id = 0;
+  bool special = false;  // control: not part of a text unless asked for
+  bool lstrip = false, rstrip = false, single_word = false, normalized = false;
+};
+
+struct TokenizerParts {
+  std::string place;      // for messages
+  Vocabulary vocabulary;  // raw bytes
+  MergeTable merges;
+  std::vector<SplitRegex> splits;  // applied one after another
+  std::vector<AddedToken> added;
+  bool nfc = false;
+  bool ignore_merges = false;        // a piece that is in the vocabulary is taken whole
+  bool byte_fallback = false;        // SentencePiece: characters, then bytes as <0xXX>
+  bool spaces_as_underline = false;  // SentencePiece: ' ' is U+2581
+  bool space_prefix = false;         // SentencePiece: a space before the text
+  TokenId unknown = -1;
+  std::optional<TokenId> bos, eos;
+  bool adds_bos = false;
+  ChatTemplate chat;
+  std::string merges_fingerprint;
+};
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  explicit BpeTokenizer(TokenizerParts parts);
+
+  std::vector<TokenId> encode(std::string_view text, bool parse_special) const override;
+  std::string decode(std::span<const TokenId> ids, bool skip_special) const override;
+  std::size_t size() const override { return parts_.vocabulary.size(); }
+  std::optional<TokenId> bos() const override { return parts_.bos; }
+  std::optional<TokenId> eos() const override { return parts_.eos; }
+  bool adds_bos() const override { return parts_.adds_bos; }
+  std::optional<TokenId> find(std::string_view piece) const override;
+  std::string fingerprint() const override;
+  ChatTemplate chat_template() const override { return parts_.chat; }
+
+ private:
+  void encode_plain(std::string_view text, bool first, std::vector<TokenId>& out) const;
+  void encode_piece(std::string_view piece, std::vector<TokenId>& out) const;
+  void symbols_of(std::string_view piece, std::vector<TokenId>& symbols) const;
+  const AddedToken* added_at(std::string_view text, std::size_t at, bool parse_special) const;
+
+  TokenizerParts parts_;
+  std::array<TokenId, 256> byte_ids_{};  // of single bytes
+  std::vector<TokenId> added_of_;        // index into parts_.added by id, -1: none
+  std::array<std::vector<std::size_t>, 256> added_by_byte_;  // longest first
+  // Words come again; bounded, and cleared when full.
+  mutable std::unordered_map<std::string, std::vector<TokenId>> cache_;
+};
+
+// Reads one kind of file each. `place` names it in messages; all throw kInput.
+TokenizerParts parts_from_gguf(const std::string& path);
+TokenizerParts parts_from_json(std::string_view json, const std::string& place);
+
+// A piece spelled in GPT-2's printable stand-ins for bytes to these bytes; characters that are none
+// of them stay as they are.
+std::string raw_piece(std::string_view piece);
+
+}  // namespace kv
