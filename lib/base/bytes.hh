@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kv {
@@ -69,6 +70,7 @@ class ByteWriter {
   void put_zeros(std::size_t n) { bytes_.resize(bytes_.size() + n); }
 
   const Bytes& bytes() const { return bytes_; }
+  Bytes take() { return std::move(bytes_); }
   std::size_t size() const { return bytes_.size(); }
 
  private:

@@ -1,1 +1,70 @@
-// Being written.
+#include "kv/codec/codec.hh"
+
+#include "planes.hh"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace kv {
+namespace {
+
+class RawCodec final : public Codec {
+ public:
+  std::uint16_t id() const override { return format::kRaw; }
+  std::string_view name() const override { return "raw"; }
+  bool lossless() const override { return true; }
+  Bytes encode(const format::TileHeader&, const TensorView& raw) const override {
+    return {raw.bytes.begin(), raw.bytes.end()};
+  }
+  void decode(const format::TileHeader&, ByteView coded, const std::string& place,
+              std::span<std::byte> raw) const override {
+    if (coded.size() != raw.size()) {
+      fail_input("{}: {} bytes of data where {} are due", place, coded.size(), raw.size());
+    }
+    std::copy(coded.begin(), coded.end(), raw.begin());
+  }
+};
+
+const std::array<const Codec*, 2>& all_codecs() {
+  static const RawCodec raw;
+  static const PlanesCodec planes;
+  static const std::array<const Codec*, 2> all = {&raw, &planes};
+  return all;
+}
+
+}  // namespace
+
+const Codec& codec_by_id(std::uint16_t id, const std::string& place) {
+  for (const Codec* codec : all_codecs()) {
+    if (codec->id() == id) return *codec;
+  }
+  fail_input("{}: codec {} is not known to this version; use a newer kvtools", place, id);
+}
+
+const Codec& codec_by_name(std::string_view name) {
+  for (const Codec* codec : all_codecs()) {
+    if (codec->name() == name) return *codec;
+  }
+  fail_usage("codec '{}' is not known; give raw or planes", name);
+}
+
+TensorView decoded_tile(const Meta& meta, const Tile& tile, const std::string& place,
+                        Bytes& scratch) {
+  TensorView view = meta.shape_of(tile.header);
+  if (tile.header.codec == format::kRaw) {
+    view.bytes = tile.data;
+    return view;
+  }
+  // The reader has bounded the product: a raw tile of this shape would be a frame.
+  scratch.resize(static_cast<std::size_t>(view.shape[0]) * view.row_bytes());
+  const Codec& codec = codec_by_id(tile.header.codec, place);
+  codec.decode(tile.header, tile.data,
+               fmt::format("{}: byte {}: layer {} {}", place, tile.frame_offset, tile.header.layer,
+                           static_cast<char>(tile.header.kind)),
+               scratch);
+  view.bytes = scratch;
+  return view;
+}
+
+}  // namespace kv
