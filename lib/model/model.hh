@@ -52,10 +52,13 @@ enum class LogitRows { kNone, kLast, kAll };
 
 struct ForwardOptions {
   LogitRows logits = LogitRows::kLast;
-  std::int64_t first_position = -1;             // of the first id; -1: behind what the cache holds
-  std::vector<std::int64_t> hidden_layers;      // keep E, the hidden states at these layers' inputs
-  std::int64_t block = 1024;                    // rows a pass
-  std::function<void(std::int64_t)> on_tokens;  // called with the tokens of each finished block
+  // Of the first id; -1: behind what the cache holds.
+  std::int64_t first_position = -1;
+  // Keep E, the hidden states at these layers' inputs.
+  std::vector<std::int64_t> hidden_layers = {};
+  std::int64_t block = 1024;  // rows a pass
+  // Called with the tokens of each finished block.
+  std::function<void(std::int64_t)> on_tokens = {};
 };
 
 struct ForwardResult {

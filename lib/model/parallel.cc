@@ -1,0 +1,49 @@
+#include "kv/model/parallel.hh"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+
+extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
+
+namespace kv {
+namespace {
+
+struct Job {
+  std::int64_t count;
+  const std::function<void(std::int64_t)>& body;
+  std::atomic<std::int64_t> next = 0;
+  std::atomic_flag failed = ATOMIC_FLAG_INIT;
+  std::exception_ptr error = nullptr;
+
+  void work() {
+    try {
+      for (auto i = next++; i < count; i = next++) body(i);
+    } catch (...) {
+      if (!failed.test_and_set()) error = std::current_exception();
+      next = count;
+    }
+  }
+};
+
+}  // namespace
+
+void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  if (count <= 1 || at::get_num_threads() == 1 || at::in_parallel_region()) {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  Job job{count, body};
+  GOMP_parallel([](void* data) { static_cast<Job*>(data)->work(); }, &job, 0, 0);
+  if (job.error) std::rethrow_exception(job.error);
+}
+
+void parallel_ranges(std::int64_t count, std::int64_t grain,
+                     const std::function<void(std::int64_t, std::int64_t)>& body) {
+  parallel_items((count + grain - 1) / grain,
+                 [&](std::int64_t i) { body(i * grain, std::min(count, (i + 1) * grain)); });
+}
+
+}  // namespace kv

@@ -1,0 +1,17 @@
+#pragma once
+// Loops on LibTorch's own OpenMP threads: a second pool would fight it for the cores. Calls
+// libgomp's entry point, because clang's OpenMP brings another runtime.
+
+#include <cstdint>
+#include <functional>
+
+namespace kv {
+
+// body(i) for each i in [0, count), on whichever thread is free. Rethrows the first exception.
+void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>& body);
+
+// body(begin, end) over parts of [0, count) of `grain` or fewer.
+void parallel_ranges(std::int64_t count, std::int64_t grain,
+                     const std::function<void(std::int64_t, std::int64_t)>& body);
+
+}  // namespace kv
