@@ -1,0 +1,31 @@
+# shellcheck shell=bash disable=SC2154
+# The programs that tests and benchmarks compare with, in a Python environment of their own. A
+# virtual environment cannot be moved, so it is made in place and counts only with its stamp.
+peers=$deps/peers
+
+peers_key() { sha256sum <"$root/setup/peers.txt"; }
+peers_ready() { stamped "$peers/.ready" "$(peers_key)"; }
+
+peers_make() {
+  say "installing the peers (transformers and what it needs, 5 GB)"
+  rm -rf "$peers"
+  "$python" -m venv "$peers"
+  "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --only-binary :all: --find-links "$deps/downloads" -r "$root/setup/peers.txt"
+  stamp "$peers/.ready" "$(peers_key)"
+}
+
+llama_cpp_key() { cat "$root/setup/peers.txt" "$root/setup/peers-bench.txt" | sha256sum; }
+llama_cpp_ready() { stamped "$peers/.ready-bench" "$(llama_cpp_key)"; }
+
+# From source, so that it uses all that this CPU has.
+llama_cpp_make() {
+  peers_ready || peers_make
+  say "building llama.cpp (some minutes)"
+  "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --only-binary :all: -r <(sed '/^# Built here/,$d' "$root/setup/peers-bench.txt")
+  CMAKE_ARGS='-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF' "$peers/bin/python" -m pip install --quiet \
+    --disable-pip-version-check --require-hashes --no-deps --no-build-isolation --no-binary :all: \
+    -r <(sed -n '/^# Built here/,$p' "$root/setup/peers-bench.txt")
+  stamp "$peers/.ready-bench" "$(llama_cpp_key)"
+}

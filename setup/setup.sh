@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# setup.sh STAGE...: everything that a stage needs and that is not there yet; at once when all is.
+# build: packages, LibTorch, the embedded model. test: the peers too. bench: llama.cpp too.
+#
+# TORCH_DIR=DIR uses that LibTorch 2.11.0; an installed Python torch 2.11.0 is used too.
+# KVTOOLS_CUDA=1 or 0 fetches the CUDA part of LibTorch or not; else a driver's presence decides.
+source "$(dirname "$0")/lib.sh"
+source "$root/setup/torch.sh"
+source "$root/setup/model.sh"
+source "$root/setup/peers.sh"
+
+steps=()
+for stage in "$@"; do
+  case $stage in
+    build) steps+=(torch model) ;;
+    test) steps+=(peers) ;;
+    bench) steps+=(llama_cpp) ;;
+    *) die "unknown stage '$stage'; there are build, test and bench" ;;
+  esac
+done
+
+"$root/setup/packages.sh" "$@"
+todo=()
+for step in "${steps[@]}"; do
+  "${step}_ready" || todo+=("$step")
+done
+[ ${#todo[@]} -gt 0 ] || exit 0
+
+mkdir -p "$deps"
+exec 9>"$deps/.lock"
+flock -n 9 || { say "another set-up is running in this folder; waiting for it"; flock 9; }
+for step in "${todo[@]}"; do
+  "${step}_ready" || "${step}_make"
+done
+rm -rf "$deps/downloads"  # only now: the peers install torch from the wheel of LibTorch
