@@ -11,8 +11,11 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 # Reproducible: no path of this machine in the objects.
-add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}=. -Wdate-time)
+add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}=. -Wdate-time
+                    -ffile-prefix-map=${PROJECT_BINARY_DIR}=build)
 add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor)
+# Designated initialisers leave the other members at their defaults on purpose.
+add_compile_options(-Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   add_compile_options(-Wno-restrict)  # GCC bug 105329: false alarms on std::string assignment
 endif()
@@ -35,6 +38,7 @@ function(kv_library name)
   file(MAKE_DIRECTORY ${root}/kv)
   file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${root}/kv/${name} SYMBOLIC)
   add_library(kv_${name} STATIC ${arg_SOURCES})
+  target_compile_features(kv_${name} PUBLIC cxx_std_20)
   add_library(kvtools::${name} ALIAS kv_${name})
   target_include_directories(kv_${name} PUBLIC $<BUILD_INTERFACE:${root}>
                                                $<INSTALL_INTERFACE:include>)
