@@ -1,7 +1,24 @@
 kv_test(container LIBS kv_container)
+kv_test(container_damage LIBS kv_container)
+kv_test(container_tensor LIBS kv_container)
+foreach(name container container_damage)
+  target_compile_definitions(${name}_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
+endforeach()
+kv_fuzz(reader LIBS kv_container)
 
+# Golden files: made anew and compared, read and refused, and read by the second decoder.
 add_library(golden_files STATIC golden_good.cc golden_bad.cc)
 target_link_libraries(golden_files PUBLIC kv_container)
 target_include_directories(golden_files PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 add_executable(make_golden make_golden.cc)
 target_link_libraries(make_golden PRIVATE golden_files)
+add_test(NAME golden.same COMMAND make_golden --compare ${CMAKE_CURRENT_SOURCE_DIR})
+
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_executable(kv_dump kv_dump.cc)
+  target_link_libraries(kv_dump PRIVATE kv_container nlohmann_json::nlohmann_json)
+  add_test(NAME golden.refdecode
+           COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/check_refdecode.py
+                   $<TARGET_FILE:kv_dump> ${PROJECT_SOURCE_DIR})
+endif()

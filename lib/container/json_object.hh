@@ -16,6 +16,10 @@ using nlohmann::json;
 
 inline constexpr std::string_view kForeign = "the file was not written by kvtools, make it again";
 
+// Throws kInput on what is no JSON, on nesting beyond format::kMaxDepth (before anything recurses),
+// on a key that stands twice in an object, and on numbers beyond a double.
+json parse_json(std::string_view text, const std::string& place);
+
 // Fields of one JSON object, with the object's path in messages.
 class JsonObject {
  public:

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 #include <stdexcept>
 
 namespace kv {
@@ -105,39 +104,9 @@ ModelIdentity model_from(const JsonObject& object) {
   return model;
 }
 
-// Two parsers may disagree about a doubled key, so it is refused.
-json parse(std::string_view text, const std::string& place) {
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, json::parse_event_t event, json& value) {
-    const bool opens =
-        event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-    if (opens && depth >= format::kMaxDepth) {
-      fail_input("{}: nested deeper than {}; {}", place, format::kMaxDepth, kForeign);
-    }
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key &&
-        !keys.back().insert(value.get_ref<const std::string&>()).second) {
-      fail_input("{}: key {} stands twice in an object; {}", place,
-                 printable(value.get_ref<const std::string&>()), kForeign);
-    }
-    return true;
-  };
-  if (text.starts_with("\xEF\xBB\xBF")) {
-    fail_input("{}: begins with a byte order mark; {}", place, kForeign);
-  }
-  try {
-    return json::parse(text.begin(), text.end(), check);
-  } catch (const json::parse_error& error) {
-    fail_input("{}: not JSON at its byte {}; {}", place, error.byte, kForeign);
-  } catch (const json::exception&) {
-    fail_input("{}: a number is beyond a double's range; {}", place, kForeign);
-  }
-}
-
 // A field of Meta that holds the user's JSON; deep nesting is found before dump() recurses.
 json parse_own(const std::string& text, const char* field) {
-  json value = parse(text, field);
+  json value = parse_json(text, field);
   if (!value.is_object()) throw std::logic_error(fmt::format("Meta::{} is no object", field));
   return value;
 }
@@ -190,7 +159,7 @@ Meta meta_from_json(std::string_view text, const std::string& place) {
   if (text.size() > format::kMaxMetaBytes) {
     fail_input("{}: {} bytes, over the limit of {}", place, text.size(), format::kMaxMetaBytes);
   }
-  const json root = parse(text, place);
+  const json root = parse_json(text, place);
   const JsonObject object(root, "", place);
   Meta meta;
   object.each("chunks", [&](const JsonObject& chunk) {

@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+"""A second, slow decoder of kv(5), written from the man page alone.
+
+refdecode.py FILE prints JSON: a list of members, each with its META, token ids, and tiles with the
+SHA-256 of their data. Exit status 3 and one line on stderr: the stream is refused.
+"""
+
+import hashlib
+import json
+import math
+import re
+import struct
+import sys
+
+MASK64 = (1 << 64) - 1
+
+
+class Refused(Exception):
+    pass
+
+
+# --- XXH3, 64 bits, from its specification ------------------------------------------------------
+
+SECRET = bytes.fromhex(
+    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671fcb79e64eccc0e578825ad07dccff7221"
+    "b8084674f743248ee03590e6813a264c3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8a8"
+    "fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364eac5ac8334d3ebc3c581a0fffa1363eb17"
+    "0ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e")
+P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
+P64_1, P64_2, P64_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+P64_4, P64_5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+PMX1, PMX2 = 0x165667919E3779F9, 0x9FB21C651E98DF25
+
+
+def u32(b, i):
+    return int.from_bytes(b[i:i + 4], "little")
+
+
+def u64(b, i):
+    return int.from_bytes(b[i:i + 8], "little")
+
+
+def fold(a, b):
+    p = a * b
+    return (p ^ (p >> 64)) & MASK64
+
+
+def rotl(x, n):
+    return ((x << n) | (x >> (64 - n))) & MASK64
+
+
+def swap64(x):
+    return int.from_bytes(x.to_bytes(8, "little"), "big")
+
+
+def avalanche(h):
+    h ^= h >> 37
+    h = h * PMX1 & MASK64
+    return h ^ (h >> 32)
+
+
+def avalanche_xxh64(h):
+    h ^= h >> 33
+    h = h * P64_2 & MASK64
+    h ^= h >> 29
+    h = h * P64_3 & MASK64
+    return h ^ (h >> 32)
+
+
+def mix16(b, i, s, seed):
+    return fold(u64(b, i) ^ (u64(SECRET, s) + seed & MASK64),
+                u64(b, i + 8) ^ (u64(SECRET, s + 8) - seed & MASK64))
+
+
+def xxh3_short(b, seed):
+    n = len(b)
+    if n == 0:
+        return avalanche_xxh64(seed ^ u64(SECRET, 56) ^ u64(SECRET, 64))
+    if n <= 3:
+        combined = b[n - 1] | n << 8 | b[0] << 16 | b[n >> 1] << 24
+        return avalanche_xxh64(combined ^ ((u32(SECRET, 0) ^ u32(SECRET, 4)) + seed & MASK64))
+    if n <= 8:
+        seed ^= int.from_bytes((seed & 0xFFFFFFFF).to_bytes(4, "little"), "big") << 32
+        key = (u64(SECRET, 8) ^ u64(SECRET, 16)) - seed & MASK64
+        h = key ^ (u32(b, n - 4) + (u32(b, 0) << 32))
+        h ^= rotl(h, 49) ^ rotl(h, 24)
+        h = h * PMX2 & MASK64
+        h ^= (h >> 35) + n
+        h = h * PMX2 & MASK64
+        return h ^ (h >> 28)
+    low = u64(b, 0) ^ ((u64(SECRET, 24) ^ u64(SECRET, 32)) + seed & MASK64)
+    high = u64(b, n - 8) ^ ((u64(SECRET, 40) ^ u64(SECRET, 48)) - seed & MASK64)
+    return avalanche(n + swap64(low) + high + fold(low, high) & MASK64)
+
+
+def xxh3_middle(b, seed):
+    n = len(b)
+    h = n * P64_1
+    if n <= 128:
+        for i in range((n - 1) // 32, -1, -1):
+            h += mix16(b, 16 * i, 32 * i, seed) + mix16(b, n - 16 * (i + 1), 32 * i + 16, seed)
+        return avalanche(h & MASK64)
+    for i in range(8):
+        h += mix16(b, 16 * i, 16 * i, seed)
+    h = avalanche(h & MASK64)
+    for i in range(8, n // 16):
+        h += mix16(b, 16 * i, 16 * (i - 8) + 3, seed)
+    return avalanche(h + mix16(b, n - 16, 136 - 17, seed) & MASK64)
+
+
+def accumulate(acc, b, i, s):
+    for lane in range(8):
+        value = u64(b, i + 8 * lane)
+        key = value ^ u64(SECRET, s + 8 * lane)
+        acc[lane ^ 1] = acc[lane ^ 1] + value & MASK64
+        acc[lane] = acc[lane] + (key & 0xFFFFFFFF) * (key >> 32) & MASK64
+
+
+def xxh3_long(b):
+    acc = [P32_3, P64_1, P64_2, P64_3, P64_4, P32_2, P64_5, P32_1]
+    n = len(b)
+    stripes = (len(SECRET) - 64) // 8  # of a block
+    for stripe in range((n - 1) // 64):
+        accumulate(acc, b, 64 * stripe, 8 * (stripe % stripes))
+        if stripe % stripes == stripes - 1:
+            for lane in range(8):
+                key = u64(SECRET, len(SECRET) - 64 + 8 * lane)
+                acc[lane] = (acc[lane] ^ (acc[lane] >> 47) ^ key) * P32_1 & MASK64
+    accumulate(acc, b, n - 64, len(SECRET) - 64 - 7)
+    h = n * P64_1
+    for i in range(4):
+        h += fold(acc[2 * i] ^ u64(SECRET, 11 + 16 * i), acc[2 * i + 1] ^ u64(SECRET, 19 + 16 * i))
+    return avalanche(h & MASK64)
+
+
+def xxh3(b, seed=0):
+    if len(b) <= 16:
+        return xxh3_short(b, seed)
+    if len(b) <= 240:
+        return xxh3_middle(b, seed)
+    assert seed == 0, "a seed changes the secret of long inputs, which this format never needs"
+    return xxh3_long(b)
+
+
+# --- META ---------------------------------------------------------------------------------------
+
+DTYPES = {"f32": 4, "f16": 2, "bf16": 2, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
+DTYPE_NUMBERS = dict(enumerate(DTYPES, 1))
+MAX_INTEGER = (1 << 53) - 1
+MAX_TOKENS = 1 << 26
+MAX_ROW = 1 << 24
+MAX_LAYERS = 1 << 12
+
+
+def require(condition, cause):
+    if not condition:
+        raise Refused(cause)
+
+
+def parse_json(text):
+    def pairs(items):
+        require(len(dict(items)) == len(items), "a key stands twice")
+        return dict(items)
+
+    def no_constant(name):
+        raise Refused(f"{name} is not JSON")
+
+    def binary64(digits):
+        value = float(digits)
+        require(math.isfinite(value), "a number is too large")
+        return value
+
+    def integer(digits):
+        binary64(digits)
+        return int(digits)
+
+    def depth(value):
+        if not isinstance(value, (dict, list)):
+            return 0
+        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+
+    try:
+        root = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_float=binary64,
+                          parse_int=integer, parse_constant=no_constant)
+        json.dumps(root, ensure_ascii=False).encode("utf-8")  # lone surrogates
+        require(depth(root) <= 32, "META is nested too deeply")
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"META is not JSON: {error}") from None
+    return root
+
+
+def get(obj, key, kind):
+    require(isinstance(obj, dict), f"what should hold {key} is no object")
+    require(key in obj, f"{key} is missing")
+    value = obj[key]
+    if kind is int:
+        good = isinstance(value, int) and not isinstance(value, bool)
+    elif kind is float:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    else:
+        good = isinstance(value, kind)
+    require(good, f"{key} has the wrong type")
+    return value
+
+
+def get_int(obj, key, least, most):
+    value = get(obj, key, int)
+    require(least <= value <= most, f"{key} is out of range")
+    return value
+
+
+def check_layer(run):
+    first = get_int(run, "first", 0, MAX_LAYERS - 1)
+    get_int(run, "count", 1, MAX_LAYERS - first)
+    heads, k, v, latent = (get_int(run, key, 0, MAX_ROW)
+                           for key in ("kv_heads", "k_dim", "v_dim", "latent_dim"))
+    get_int(run, "window", 0, MAX_INTEGER)
+    if latent == 0:
+        require(heads > 0 and k > 0 and v > 0, "a layer has no size")
+        require(heads * max(k, v) <= MAX_ROW, "a row is too long")
+    rope = get(run, "rope", dict)
+    for key in ("attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor",
+                "low_freq_factor", "theta"):
+        get(rope, key, float)
+    get(rope, "truncate", bool)
+    get_int(rope, "original_context", 0, MAX_INTEGER)
+    require(rope["theta"] > 0 and rope["factor"] > 0, "theta or factor is not positive")
+    require(get(rope, "scaling", str) in ("none", "linear", "llama3", "yarn"), "unknown scaling")
+
+
+def check_meta(text):
+    require(len(text) <= 1 << 20, "META is too large")
+    meta = parse_json(text)
+    token_count = get_int(meta, "token_count", 0, MAX_TOKENS)
+    end = 0
+    for chunk in get(meta, "chunks", list):
+        get(chunk, "bos", bool)
+        get(chunk, "id", str)
+        first, count = get_int(chunk, "first", 0, MAX_TOKENS), get_int(chunk, "count", 0, MAX_TOKENS)
+        require(first >= end and first + count <= token_count, "a chunk is out of place")
+        end = first + count
+    get(meta, "codec", str)
+    get(meta, "document", dict)
+    require(get(meta, "dtype", str) in DTYPES, "unknown dtype")
+    get_int(meta, "first_position", 0, MAX_INTEGER)
+    hidden = get_int(meta, "hidden", 0, MAX_ROW)
+    before = -1
+    for layer in get(meta, "hidden_layers", list):
+        require(isinstance(layer, int) and not isinstance(layer, bool), "hidden_layers: no int")
+        require(before < layer < MAX_LAYERS, "hidden_layers out of order")
+        before = layer
+    require(hidden > 0 or not meta["hidden_layers"], "hidden is 0")
+    for step in get(meta, "history", list):
+        get(step, "tool", str)
+        get(step, "version", str)
+        require(all(isinstance(a, str) for a in get(step, "arguments", list)), "arguments")
+    end = 0
+    for run in get(meta, "layers", list):
+        check_layer(run)
+        require(run["first"] >= end, "layers out of order")
+        end = run["first"] + run["count"]
+    require(meta["layers"] or meta["hidden_layers"], "no layers")
+    model = get(meta, "model", dict)
+    for key in ("adapter", "architecture", "base_fingerprint", "fingerprint", "name",
+                "tokenizer_fingerprint"):
+        value = get(model, key, str)
+        if key.endswith("fingerprint"):
+            require(re.fullmatch("([0-9a-f]{32})?", value) is not None, f"{key} is none")
+    get_int(meta, "quality_layers", 1, 256)
+    get(meta, "rope_applied", bool)
+    return meta
+
+
+def row_values(meta):
+    """Values of a token in each tensor of the member: {(layer, kind): values}, in file order."""
+    rows = {}
+    for run in meta["layers"]:
+        for layer in range(run["first"], run["first"] + run["count"]):
+            if run["latent_dim"] > 0:
+                rows[layer, "L"] = run["latent_dim"]
+            else:
+                rows[layer, "K"] = run["kv_heads"] * run["k_dim"]
+                rows[layer, "V"] = run["kv_heads"] * run["v_dim"]
+    for layer in meta["hidden_layers"]:
+        rows[layer, "E"] = meta["hidden"]
+    return dict(sorted(rows.items()))
+
+
+# --- Tiles --------------------------------------------------------------------------------------
+
+class Tiles:
+    """The order of a member's tiles."""
+
+    def __init__(self, meta):
+        self.meta = meta
+        self.rows = row_values(meta)
+        count = meta["token_count"]
+        self.expected = [(tensor, count) for tensor in self.rows] if count > 0 else []
+        self.covered = 0
+        self.last = None
+
+    def accept(self, header, size):
+        kind, dtype, codec, layer, begin, count, quality, reserved0, reserved1 = struct.unpack(
+            "<BBHIQIHHQ", header)
+        kind = chr(kind)
+        require(reserved0 == 0 and reserved1 == 0, "reserved bits of a tile")
+        require(dtype in DTYPE_NUMBERS, "unknown dtype of a tile")
+        require((layer, kind) in self.rows, "a tile that META does not declare")
+        dtype = DTYPE_NUMBERS[dtype]
+        place = (kind, dtype, layer, begin, count)
+        if quality > 0:
+            require(quality < self.meta["quality_layers"], "quality over META's")
+            require(codec != 0, "a raw refinement")
+            require(self.last == (*place, quality - 1), "a refinement without its tile")
+        else:
+            require(bool(self.expected), "a tile too many")
+            (tensor, total), begun = self.expected[0], self.covered
+            require(tensor == (layer, kind), "tiles out of order")
+            require(begin == begun, "gap or overlap")
+            require(1 <= count <= total - begun, "a tile of too many tokens, or none")
+            require(kind == "E" or dtype == self.meta["dtype"], "a tile's dtype is not META's")
+            require(begun == 0 or dtype == self.last[1], "a tensor of two dtypes")
+            self.covered += count
+            if self.covered == total:
+                self.expected.pop(0)
+                self.covered = 0
+        if codec == 0:
+            require(size == count * self.rows[layer, kind] * DTYPES[dtype], "a raw tile's size")
+        self.last = (*place, quality)
+        return {"kind": kind, "dtype": dtype, "codec": codec, "layer": layer,
+                "token_begin": begin, "token_count": count, "quality": quality}
+
+
+# --- The stream ---------------------------------------------------------------------------------
+
+MAGIC = bytes.fromhex("8b4b56430d0a1a0a")
+
+
+class Stream:
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+        self.chain = 0
+
+    def take(self, n):
+        require(len(self.data) - self.at >= n, "truncated")
+        part = self.data[self.at:self.at + n]
+        self.at += n
+        return part
+
+    def frame(self):
+        header = self.take(32)
+        kind, flags, size, payload_hash, header_hash = struct.unpack("<4sIQQQ", header)
+        require(xxh3(header[:24], self.chain) == header_hash, "header_hash")
+        self.chain = header_hash
+        require(flags & ~1 == 0, "unknown flags")
+        require(size <= (1 << 20 if kind == b"META" else 1 << 30), "a frame is too large")
+        payload = self.take(size)
+        require(xxh3(payload) == payload_hash, "payload_hash")
+        require(not any(self.take(-self.at % 16)), "padding")
+        known = kind in (b"META", b"TOKN", b"TENS", b"INDX", b"END ")
+        require(flags == (0 if known else 1), "flags of the frame's type")
+        return kind, payload, payload_hash
+
+    def member(self):
+        start = self.at
+        magic, major, _minor, reserved = struct.unpack("<8sHHI", self.take(16))
+        require(magic == MAGIC, "no magic")
+        require(major == 1, "major version")
+        require(reserved == 0, "reserved bits of the member header")
+        self.chain = xxh3(self.data[start:start + 16])
+        kind, payload, _ = self.frame()
+        require(kind == b"META", "no META")
+        meta = check_meta(payload)
+        tiles, tokens, decoded, entries, index_at = Tiles(meta), None, [], [], 0
+        frames = 1
+        while True:
+            at = self.at - start
+            kind, payload, payload_hash = self.frame()
+            frames += 1
+            require(frames <= 1 << 22, "too many frames")
+            require(index_at == 0 or kind == b"END ", "a frame between INDX and END")
+            if kind == b"TOKN":
+                require(tokens is None and not decoded, "TOKN is out of place")
+                require(len(payload) == 4 * meta["token_count"], "TOKN's size")
+                tokens = list(struct.unpack(f"<{meta['token_count']}I", payload))
+                require(max(tokens, default=0) < 1 << 31, "a token id")
+            elif kind == b"TENS":
+                require(len(payload) >= 32, "no tile header")
+                tile = tiles.accept(payload[:32], len(payload) - 32)
+                tile["sha256"] = hashlib.sha256(payload[32:]).hexdigest()
+                decoded.append(tile)
+                entries.append(struct.pack("<QQQQ", at, len(payload), payload_hash, 0)
+                               + payload[:32])
+            elif kind == b"INDX":
+                require(payload == b"".join(entries), "INDX does not match")
+                index_at = at
+            elif kind == b"END ":
+                require(not tiles.expected, "tensors are missing")
+                require(payload == struct.pack("<QQQQ", frames, self.at - start, index_at, 0),
+                        "END does not match")
+                break
+            else:
+                require(kind != b"META", "second META")
+        return {"meta": meta, "tokens": tokens or [], "tiles": decoded,
+                "member_hash": f"{self.chain:016x}"}
+
+    def members(self):
+        require(bool(self.data), "empty")
+        while self.at < len(self.data):
+            yield self.member()
+
+
+def main():
+    if len(sys.argv) != 2:
+        print("usage: refdecode.py FILE", file=sys.stderr)
+        return 2
+    with open(sys.argv[1], "rb") as file:
+        stream = Stream(file.read())
+    try:
+        members = list(stream.members())
+    except Refused as cause:
+        print(f"refdecode: {sys.argv[1]}: byte {stream.at}: {cause}", file=sys.stderr)
+        return 3
+    print(json.dumps(members, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
