@@ -95,7 +95,7 @@ void print_trace(kv::Output& trace, const kv::TokenEvent& event) {
       kv::as_bytes(line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
 }
 
-int program_body(const Options& o, const kv::Invocation& call) {
+int program_body(const Options& o, const kv::Invocation&) {
   const Clock::time_point began = Clock::now();
   const auto since = [&] { return std::chrono::duration<double>(Clock::now() - began).count(); };
   const Request request = request_of(o);

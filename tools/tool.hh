@@ -3,6 +3,7 @@
 // CLI11 is seen only in this folder.
 
 #include "kv/base/file.hh"
+#include "kv/base/range.hh"
 
 #include <CLI/CLI.hpp>
 
@@ -57,11 +58,7 @@ void print(const std::string& text);
 // A line on stderr with the tool's name in front.
 void note(const Invocation& call, const std::string& text);
 
-// "0:256", ":256", "256:", "12" (one). Half-open; throws kUsage.
-struct Range {
-  std::int64_t first = 0;
-  std::int64_t last = -1;  // exclusive; -1: to the end
-};
+// "0:256", ":256", "256:", "12" (one); throws kUsage.
 Range parse_range(const std::string& text, const char* option);
 // "1,3" or ranges "0:4,7"; throws kUsage.
 std::vector<Range> parse_ranges(const std::string& text, const char* option);

@@ -1,0 +1,27 @@
+#pragma once
+// Members from one form to another: cut out, coded, decoded. One tile in memory.
+
+#include "kv/base/range.hh"
+#include "kv/codec/codec.hh"
+#include "kv/container/tile_source.hh"
+#include "kv/container/writer.hh"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kv {
+
+struct TranscodeOptions {
+  std::vector<Range> members;           // empty: all
+  Range layers, tokens;                 // of each member
+  const Codec* codec = nullptr;         // null: as the tiles are
+  std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
+  std::optional<HistoryEntry> history;  // unset: META's history is dropped
+};
+
+// Writes what is chosen of the source's members. A tile that is neither cut nor changed is passed
+// on as it stands. Throws kUsage when nothing is chosen.
+void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options);
+
+}  // namespace kv

@@ -1,0 +1,69 @@
+#include "kv/container/tile_source.hh"
+
+namespace kv {
+
+struct TileSource::State {
+  std::string name;
+  std::optional<IndexedFile> file;
+  std::optional<Reader> reader;
+  std::size_t next_member = 0;  // of the file
+  std::size_t next_entry = 0;   // of the current member's index
+};
+
+TileSource::TileSource(const std::string& path) : state_(std::make_unique<State>()) {
+  Input input = Input::open(path);
+  state_->name = input.name();
+  if (input.size_bytes() && input.name() != "-") {
+    try {
+      state_->file.emplace(path);
+      return;
+    } catch (const Error& error) {
+      // No index, or damage: reading it through finds out which, and says where.
+      if (error.kind() != ErrorKind::kInput) throw;
+    }
+  }
+  state_->reader.emplace(std::move(input));
+}
+
+TileSource::~TileSource() = default;
+
+std::optional<Meta> TileSource::next_member() {
+  State& state = *state_;
+  if (state.reader) return state.reader->next_member();
+  if (state.next_member == state.file->members()) return std::nullopt;
+  state.next_entry = 0;
+  return state.file->meta(state.next_member++);
+}
+
+std::vector<std::int32_t> TileSource::tokens() {
+  State& state = *state_;
+  return state.reader ? state.reader->tokens() : state.file->tokens(state.next_member - 1);
+}
+
+std::optional<Tile> TileSource::next_tile(const WantFn& want) {
+  State& state = *state_;
+  if (state.reader) {
+    while (std::optional<Tile> tile = state.reader->next_tile()) {
+      if (want(tile->header)) return tile;
+    }
+    return std::nullopt;
+  }
+  const std::vector<format::IndexEntry>& index = state.file->index(state.next_member - 1);
+  while (state.next_entry < index.size()) {
+    const std::size_t entry = state.next_entry++;
+    if (want(index[entry].tile)) return state.file->tile(state.next_member - 1, entry);
+  }
+  return std::nullopt;
+}
+
+const std::string& TileSource::name() const { return state_->name; }
+
+std::uint64_t TileSource::member_index() const {
+  return state_->reader ? state_->reader->member_index() : state_->next_member - 1;
+}
+
+std::uint64_t TileSource::read_bytes() const {
+  return state_->reader ? state_->reader->offset() : state_->file->touched_bytes();
+}
+
+}  // namespace kv

@@ -1,0 +1,37 @@
+#pragma once
+// Members and chosen tiles, from a pipe or a file: a regular file with an index gives only what is
+// asked for, everything else is read through.
+
+#include "kv/container/reader.hh"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kv {
+
+class TileSource {
+ public:
+  using WantFn = std::function<bool(const format::TileHeader&)>;
+
+  // "-" or "": stdin. Throws as Reader does.
+  explicit TileSource(const std::string& path);
+  ~TileSource();
+
+  std::optional<Meta> next_member();
+  std::vector<std::int32_t> tokens();  // of the current member, before its first tile
+  // The next tile of the current member that is wanted; valid until the next call.
+  std::optional<Tile> next_tile(const WantFn& want);
+
+  const std::string& name() const;
+  std::uint64_t member_index() const;
+  std::uint64_t read_bytes() const;  // of the stream, so far
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace kv

@@ -1,0 +1,56 @@
+// kvencode: compress KV caches.
+
+#include "kv/codec/transcode.hh"
+#include "tool.hh"
+
+namespace {
+
+struct Options {
+  std::string file;
+  int level = -1;
+  bool lossless = false, no_history = false;
+  std::string codec = "planes";
+  std::int64_t tokens_per_tile = 1024;
+  kv::OutputOptions output;
+};
+
+void declare(CLI::App& app, Options& o) {
+  app.add_option("file", o.file, "a .kv stream (default: -)")->type_name("FILE");
+  app.add_option("-l,--level", o.level, "0: lossless; 1 to 9 are lossy")
+      ->type_name("N")
+      ->check(CLI::Range(0, 9));
+  app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
+  app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
+  app.add_option("--tokens-per-tile", o.tokens_per_tile, "what is read at once (default: 1024)")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
+  app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
+  kv::declare_output(app, o.output);
+}
+
+int program_body(const Options& o, const kv::Invocation& call) {
+  if (o.level > 0) {
+    kv::fail_usage("level {} is lossy, which this version has not; give --lossless", o.level);
+  }
+  if (o.level < 0 && !o.lossless) {
+    kv::fail_usage("give a level; this version has one, --lossless (-l 0)");
+  }
+  kv::TranscodeOptions options{.codec = &kv::codec_by_name(o.codec),
+                               .tokens_per_tile = o.tokens_per_tile};
+  if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
+  kv::TileSource source(o.file);
+  kv::Output output = kv::open_output(o.output);
+  kv::Writer writer(output);
+  kv::transcode(source, writer, options);
+  output.commit();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const kv::ToolInfo info = {"kvencode", "compress KV caches",
+                             "  kvencode --lossless <report.kv >report.kvz\n"
+                             "  kvprefill -m smollm2 report.txt | kvencode -l 0 -o report.kvz\n"};
+  return kv::tool_main<Options>(info, argc, argv, declare, program_body);
+}
