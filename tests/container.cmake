@@ -1,4 +1,4 @@
-kv_test(container LIBS kv_container)
+kv_test(container LIBS kv_container Threads::Threads)
 kv_test(container_damage LIBS kv_container)
 kv_test(container_tensor LIBS kv_container)
 foreach(name container container_damage)

@@ -42,12 +42,15 @@ struct IndexedFile::State {
       fail_usage("{}: not a regular file; write it to a file first", input.name());
     }
     mapping = input.map();
-    // Pages that nobody asked for need not be read ahead.
     const ByteView all = mapping.bytes();
-    if (!all.empty()) madvise(const_cast<std::byte*>(all.data()), all.size(), MADV_RANDOM);
     touched_pages.resize(all.size() / page_bytes + 1);
+    if (all.empty()) fail_input("{}: empty, not a kv stream; give a .kv file", input.name());
+    advise(all, MADV_RANDOM);  // pages that nobody asked for need not be read ahead
+    touch(0, std::min(all.size(), format::kMagic.size()));
+    if (!as_text(all).starts_with(as_text(std::as_bytes(std::span(format::kMagic))))) {
+      fail_input("{}: byte 0: not a kv stream; give a .kv file", input.name());
+    }
     for (std::uint64_t end = all.size(); end > 0; end = members.back().begin) add_member(end);
-    if (members.empty()) fail_input("{}: empty, not a kv stream; give a .kv file", input.name());
     std::reverse(members.begin(), members.end());
   }
 
@@ -65,6 +68,12 @@ struct IndexedFile::State {
     touch(member.begin + offset, size_bytes);
     return mapping.bytes().subspan(static_cast<std::size_t>(member.begin + offset),
                                    static_cast<std::size_t>(size_bytes));
+  }
+
+  // `bytes` lie in the mapping.
+  void advise(ByteView bytes, int advice) const {
+    const auto before = reinterpret_cast<std::uintptr_t>(bytes.data()) % page_bytes;
+    madvise(const_cast<std::byte*>(bytes.data()) - before, bytes.size() + before, advice);
   }
 
   template <typename T>
@@ -102,6 +111,7 @@ struct IndexedFile::State {
   ByteView payload(const Member& member, std::uint64_t offset, const FrameHeader& header) {
     const std::string what = type_text(header.type) + " frame";
     const ByteView bytes = view(member, offset + sizeof(header), header.size_bytes, what);
+    if (bytes.size() > page_bytes) advise(bytes, MADV_WILLNEED);
     if (xxh3_64(bytes) != header.payload_hash) {
       refuse(member.begin + offset, what + ": payload checksum mismatch");
     }
@@ -122,7 +132,7 @@ struct IndexedFile::State {
     member.index_offset = last.index_offset;
     const auto start = get<format::MemberHeader>(member, 0, "the member header");
     if (start.magic != format::kMagic) {
-      refuse(member.begin, "no member begins where END says; it is not a kv stream or damaged");
+      refuse(member.begin, "no member begins where END says");
     }
     if (start.major != format::kMajor) {
       fail_input("{}: byte {}: format version {}.{}, where this program reads {}.x; {}",
@@ -138,9 +148,9 @@ struct IndexedFile::State {
     Member tail;
     tail.size_bytes = std::min(end, kEndFrameBytes);
     tail.begin = end - tail.size_bytes;
-    const std::string cause = "no END frame: truncated, or not a kv stream";
+    const std::string cause = "no END frame: truncated, or bytes behind it";
     if (tail.size_bytes < kEndFrameBytes || end % format::kAlignment != 0) refuse(end, cause);
-    const FrameHeader header = frame_header(tail, 0, std::nullopt);
+    const auto header = get<FrameHeader>(tail, 0, "END");
     if (header.type != FrameType::kEnd || header.flags != 0 ||
         header.size_bytes != sizeof(format::EndPayload)) {
       refuse(end, cause);
