@@ -1,4 +1,7 @@
 if(KVTOOLS_TORCH)
   add_executable(model_probe model_probe.cc)
   target_link_libraries(model_probe PRIVATE kv_model)
+  add_test(NAME peers.model
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/model_reference.sh $<TARGET_FILE:model_probe>)
+  set_tests_properties(peers.model PROPERTIES SKIP_RETURN_CODE 125 TIMEOUT 1800)
 endif()

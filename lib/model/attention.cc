@@ -40,6 +40,7 @@ class RowBlock {
               geometry_.k_dim),
         values_(cache.layers[static_cast<std::size_t>(layer)].values, geometry_.kv_heads,
                 geometry_.v_dim),
+        window_(cache.layers[static_cast<std::size_t>(layer)].window),
         head_(head),
         group_(group),
         positions_(positions),
@@ -79,13 +80,11 @@ class RowBlock {
  private:
   bool reachable(std::int64_t tile) const {
     const TileSpan& span = cache_.tiles[static_cast<std::size_t>(tile)];
-    return span.least <= greatest_ &&
-           (geometry_.window == 0 || span.greatest > least_ - geometry_.window);
+    return span.least <= greatest_ && (window_ == 0 || span.greatest > least_ - window_);
   }
   bool all_visible(std::int64_t tile) const {
     const TileSpan& span = cache_.tiles[static_cast<std::size_t>(tile)];
-    return span.greatest <= least_ &&
-           (geometry_.window == 0 || span.least > greatest_ - geometry_.window);
+    return span.greatest <= least_ && (window_ == 0 || span.least > greatest_ - window_);
   }
 
   void add_tiles(std::int64_t first, std::int64_t count) {
@@ -93,7 +92,7 @@ class RowBlock {
     const std::int64_t width = count * kTileSlots;
     SoftmaxBlock block{.keys = width,
                        .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.k_dim)),
-                       .window = geometry_.window};
+                       .window = window_};
     for (std::int64_t i = 0; i < count; ++i) {
       multiply(rows, kTileSlots, geometry_.k_dim, queries_, geometry_.k_dim,
                static_cast<const T*>(keys_.tile(head_, first + i)), kTileSlots,
@@ -118,7 +117,7 @@ class RowBlock {
   const KvCache::State& cache_;
   const LayerGeometry& geometry_;
   Tiles<T> keys_, values_;
-  std::int64_t head_, group_;
+  std::int64_t window_, head_, group_;
   std::span<const std::int32_t> positions_;
   const T* queries_;
   Scratch<T>& scratch_;

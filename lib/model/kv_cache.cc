@@ -15,8 +15,6 @@
 namespace kv {
 namespace {
 
-constexpr std::int32_t kPositionLimit = 1 << 24;  // exact in f32, where angles are computed
-
 void check_rows(const KvCache::State& state, std::int64_t layer, std::int64_t first_slot,
                 std::int64_t count) {
   if (layer < 0 || layer >= static_cast<std::int64_t>(state.layers.size())) {

@@ -119,6 +119,7 @@ KvCache::State::State(std::vector<LayerGeometry> layer_geometry, std::int64_t sl
   const std::int64_t rows = tiled ? tiles_for(slots) * kTileSlots : slots;
   for (const LayerGeometry& layer : geometry) {
     LayerStore store;
+    if (layer.window < kPositionLimit) store.window = layer.window;
     store.keys = at::empty({rows, layer.kv_heads, layer.k_dim}, options);
     store.values = at::empty({rows, layer.kv_heads, layer.v_dim}, options);
     if (keep_raw) store.raw_keys = at::empty({slots, layer.kv_heads, layer.k_dim}, options);

@@ -17,11 +17,13 @@
 namespace kv {
 
 constexpr std::int64_t kTileSlots = 64;
+constexpr std::int32_t kPositionLimit = 1 << 24;  // exact in f32, where angles are computed
 
 struct LayerStore {
   at::Tensor keys, values;
   at::Tensor raw_keys;  // [slots][heads][dim] before rotation, if kept
   std::size_t rope = 0;
+  std::int64_t window = 0;  // 0 also where it is wider than any text
 };
 
 // Angles of the slots in use; layers with the same RoPE share one.

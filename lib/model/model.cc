@@ -78,8 +78,9 @@ struct Model::State {
     if (!head) {
       const at::NoGradGuard no_grad;
       const bool own = !config.tied_head && checkpoint.has_weight("lm_head.weight");
-      head =
-          Linear(checkpoint, {own ? "lm_head.weight" : "model.embed_tokens.weight"}, {}, placement);
+      const std::string name = own ? "lm_head" : "model.embed_tokens";
+      head.emplace(checkpoint, std::vector<Part>{{name, config.vocab}}, config.hidden, false,
+                   placement);
     }
     return *head;
   }
@@ -124,7 +125,12 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
       state->layers.push_back(
           load_layer(checkpoint, static_cast<std::int64_t>(i), state->placement));
     }
-    state->final_norm = load_f32(checkpoint, "model.norm.weight", device);
+    const auto& table = checkpoint.weight("model.embed_tokens.weight").shape;
+    if (table != std::vector{state->config.vocab, state->config.hidden}) {
+      fail_input("{}: the embedding matrix is not {} x {}", checkpoint.path(), state->config.vocab,
+                 state->config.hidden);
+    }
+    state->final_norm = load_norm(checkpoint, "model.norm", state->config.hidden, device);
     return std::unique_ptr<Model>(new Model(std::move(state)));
   });
 }
@@ -144,15 +150,14 @@ KvCache Model::make_cache(const CacheOptions& options) const {
 
 at::Tensor Model::embed(std::span<const std::int32_t> ids) const {
   const WeightView& table = state_->checkpoint.weight("model.embed_tokens.weight");
-  const std::int64_t width = state_->config.hidden;
+  const std::int64_t width = state_->config.hidden, vocab = state_->config.vocab;
   return inferring([&] {
     at::Tensor rows =
         at::empty({static_cast<std::int64_t>(ids.size()), width}, at::TensorOptions(at::kFloat));
     float* out = rows.mutable_data_ptr<float>();
     for (const std::int32_t id : ids) {
-      if (id < 0 || id >= table.shape[0]) {
-        fail_input("{}: token id {}: the model has {}", state_->checkpoint.path(), id,
-                   table.shape[0]);
+      if (id < 0 || id >= vocab) {
+        fail_input("{}: token id {}: the model has {}", state_->checkpoint.path(), id, vocab);
       }
       state_->checkpoint.read_f32(table, id * width, {out, static_cast<std::size_t>(width)});
       out += width;

@@ -48,8 +48,8 @@ at::Tensor attend(const LayerCall& call, const Projected& rows) {
   const at::Tensor key_positions = call.cache.device_positions.narrow(0, 0, call.cache.size);
   const at::Tensor row_positions = rows.positions.unsqueeze(1);
   at::Tensor visible = key_positions <= row_positions;
-  if (geometry.window > 0) {
-    visible = at::bitwise_and(visible, key_positions > row_positions - geometry.window);
+  if (store.window > 0) {
+    visible = at::bitwise_and(visible, key_positions > row_positions - store.window);
   }
   const at::Tensor out = at::scaled_dot_product_attention(
       heads_first(rows.queries), heads_first(store.keys.narrow(0, 0, call.cache.size)),

@@ -191,8 +191,7 @@ void softmax(const SoftmaxBlock& block, const float* scores, std::int32_t positi
 
 template <typename T>
 RowOps<T> table() {
-  return {
-      rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>, softmax<T>, scale<T>};
+  return {rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>, softmax<T>, scale<T>};
 }
 RowOps<float> table_f32() { return table<float>(); }
 RowOps<c10::BFloat16> table_bf16() { return table<c10::BFloat16>(); }

@@ -37,9 +37,9 @@ const c10::TypedOperatorHandle<PackedLinear>& packed_linear() {
 }
 
 // Dequantised and converted by all threads, a piece at a time.
-void read_into(const Checkpoint& checkpoint, const WeightView& weight, const at::Tensor& into) {
-  const std::int64_t columns = weight.shape.back();
-  const std::int64_t rows = weight.count() / columns;
+void read_into(const Checkpoint& checkpoint, const WeightView& weight, std::int64_t columns,
+               const at::Tensor& into) {
+  const std::int64_t rows = into.size(0);
   const std::int64_t step = std::max<std::int64_t>(1, kChunkValues / columns);
   parallel_ranges(rows, step, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor part = into.narrow(0, begin, end - begin);
@@ -55,47 +55,71 @@ void read_into(const Checkpoint& checkpoint, const WeightView& weight, const at:
   });
 }
 
-at::Tensor joined(const Checkpoint& checkpoint, const std::vector<std::string>& names,
-                  at::ScalarType type) {
-  std::vector<std::int64_t> shape = checkpoint.weight(names.front()).shape;
-  for (std::size_t i = 1; i < names.size(); ++i) {
-    const auto& other = checkpoint.weight(names[i]).shape;
-    if (other.size() != shape.size() || other.back() != checkpoint.weight(names[0]).shape.back()) {
-      if (shape.size() > 1) {
-        fail_input("{}: tensor {}: its width is not that of {}", checkpoint.path(), names[i],
-                   names.front());
-      }
-    }
-    shape[0] += other[0];
+void check_width(const Checkpoint& checkpoint, const WeightView& weight, std::int64_t width) {
+  if (weight.shape.empty() || weight.shape.back() != width) {
+    fail_input("{}: tensor {}: rows of {} where the model needs {}", checkpoint.path(), weight.name,
+               weight.shape.empty() ? 0 : weight.shape.back(), width);
   }
-  const at::Tensor all = at::empty(shape, at::TensorOptions(type));
+}
+
+void check_height(const Checkpoint& checkpoint, const std::string& name, std::int64_t height,
+                  std::int64_t needed) {
+  if (height != needed) {
+    fail_input("{}: tensor {}: {} rows where the model needs {}", checkpoint.path(), name, height,
+               needed);
+  }
+}
+
+at::Tensor load_matrix(const Checkpoint& checkpoint, const std::vector<Part>& parts,
+                       std::int64_t width, at::ScalarType type) {
+  std::int64_t height = 0;
+  for (const Part& part : parts) height += part.rows;
+  const at::Tensor all = at::empty({height, width}, at::TensorOptions(type));
   std::int64_t row = 0;
-  for (const std::string& name : names) {
-    const WeightView& weight = checkpoint.weight(name);
-    read_into(checkpoint, weight, all.narrow(0, row, weight.shape[0]));
-    row += weight.shape[0];
+  for (const Part& part : parts) {
+    const WeightView& weight = checkpoint.weight(part.name + ".weight");
+    check_width(checkpoint, weight, width);
+    check_height(checkpoint, weight.name, weight.count() / width, part.rows);
+    read_into(checkpoint, weight, width, all.narrow(0, row, part.rows));
+    row += part.rows;
   }
   return all;
 }
 
+at::Tensor load_bias(const Checkpoint& checkpoint, const std::vector<Part>& parts,
+                     at::ScalarType type) {
+  std::vector<float> values;
+  for (const Part& part : parts) {
+    const WeightView& bias = checkpoint.weight(part.name + ".bias");
+    check_width(checkpoint, bias, part.rows);
+    check_height(checkpoint, bias.name, bias.count() / part.rows, 1);
+    values.resize(values.size() + static_cast<std::size_t>(part.rows));
+    checkpoint.read_f32(bias, 0, std::span(values).last(static_cast<std::size_t>(part.rows)));
+  }
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())},
+                       at::TensorOptions(at::kFloat))
+      .to(type, false, true);
+}
+
 }  // namespace
 
-Linear::Linear(const Checkpoint& checkpoint, const std::vector<std::string>& weights,
-               const std::vector<std::string>& biases, const Placement& placement)
+Linear::Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std::int64_t width,
+               bool bias, const Placement& placement)
     : packed_(placement.packed) {
-  weight_ = joined(checkpoint, weights, placement.type);
-  if (!biases.empty()) bias_ = joined(checkpoint, biases, placement.type).to(placement.device);
+  weight_ = load_matrix(checkpoint, parts, width, placement.type);
   weight_ = packed_ ? pack_weight().call(weight_, std::nullopt) : weight_.to(placement.device);
+  if (bias) bias_ = load_bias(checkpoint, parts, placement.type).to(placement.device);
 }
 
 at::Tensor Linear::operator()(const at::Tensor& rows) const {
   if (!packed_) return at::linear(rows, weight_, bias_);
-  return packed_linear().call(rows, weight_, bias_, "none",
-                              c10::List<std::optional<at::Scalar>>(), std::nullopt);
+  return packed_linear().call(rows, weight_, bias_, "none", c10::List<std::optional<at::Scalar>>(),
+                              std::nullopt);
 }
 
-at::Tensor load_f32(const Checkpoint& checkpoint, const std::string& name, at::Device device) {
-  return joined(checkpoint, {name}, at::kFloat).to(device);
+at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std::int64_t width,
+                     at::Device device) {
+  return load_matrix(checkpoint, {{name, 1}}, width, at::kFloat).flatten().to(device);
 }
 
 LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer,
@@ -103,30 +127,29 @@ LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer,
   const ModelConfig& config = checkpoint.config();
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-  const auto biases = [&](bool there, std::initializer_list<const char*> names) {
-    std::vector<std::string> full;
-    if (there) {
-      for (const char* name : names) full.push_back(attention + name + ".bias");
-    }
-    return full;
-  };
   LayerWeights weights;
   weights.geometry = config.layers[static_cast<std::size_t>(layer)];
-  weights.qkv = Linear(
-      checkpoint,
-      {attention + "q_proj.weight", attention + "k_proj.weight", attention + "v_proj.weight"},
-      biases(config.attention_bias, {"q_proj", "k_proj", "v_proj"}), placement);
-  weights.output = Linear(checkpoint, {attention + "o_proj.weight"},
-                          biases(config.output_bias, {"o_proj"}), placement);
+  const LayerGeometry& geometry = weights.geometry;
+  weights.qkv = Linear(checkpoint,
+                       {{attention + "q_proj", config.query_heads * geometry.k_dim},
+                        {attention + "k_proj", geometry.kv_heads * geometry.k_dim},
+                        {attention + "v_proj", geometry.kv_heads * geometry.v_dim}},
+                       config.hidden, config.attention_bias, placement);
+  weights.output = Linear(checkpoint, {{attention + "o_proj", config.hidden}},
+                          config.query_heads * geometry.v_dim, config.output_bias, placement);
   weights.gate_up =
-      Linear(checkpoint, {mlp + "gate_proj.weight", mlp + "up_proj.weight"}, {}, placement);
-  weights.down = Linear(checkpoint, {mlp + "down_proj.weight"}, {}, placement);
-  weights.input_norm = load_f32(checkpoint, prefix + "input_layernorm.weight", placement.device);
+      Linear(checkpoint,
+             {{mlp + "gate_proj", config.intermediate}, {mlp + "up_proj", config.intermediate}},
+             config.hidden, false, placement);
+  weights.down = Linear(checkpoint, {{mlp + "down_proj", config.hidden}}, config.intermediate,
+                        false, placement);
+  const at::Device device = placement.device;
+  weights.input_norm = load_norm(checkpoint, prefix + "input_layernorm", config.hidden, device);
   weights.mlp_norm =
-      load_f32(checkpoint, prefix + "post_attention_layernorm.weight", placement.device);
+      load_norm(checkpoint, prefix + "post_attention_layernorm", config.hidden, device);
   if (config.qk_norm) {
-    weights.query_norm = load_f32(checkpoint, attention + "q_norm.weight", placement.device);
-    weights.key_norm = load_f32(checkpoint, attention + "k_norm.weight", placement.device);
+    weights.query_norm = load_norm(checkpoint, attention + "q_norm", geometry.k_dim, device);
+    weights.key_norm = load_norm(checkpoint, attention + "k_norm", geometry.k_dim, device);
   }
   return weights;
 }

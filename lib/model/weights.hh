@@ -18,13 +18,19 @@ struct Placement {
   bool packed = true;  // in oneDNN's own order; CPU only
 };
 
+// `rows` rows of a matrix: the tensors NAME.weight and, where there is one, NAME.bias.
+struct Part {
+  std::string name;
+  std::int64_t rows = 0;
+};
+
 // y = x W^T + b
 class Linear {
  public:
   Linear() = default;
-  // Rows of `weights` one under the other, and of `biases` unless empty.
-  Linear(const Checkpoint& checkpoint, const std::vector<std::string>& weights,
-         const std::vector<std::string>& biases, const Placement& placement);
+  // The parts one under the other. Throws kInput when a shape is not as said.
+  Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std::int64_t width,
+         bool bias, const Placement& placement);
 
   at::Tensor operator()(const at::Tensor& rows) const;
 
@@ -43,6 +49,7 @@ struct LayerWeights {
 
 LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer,
                         const Placement& placement);
-at::Tensor load_f32(const Checkpoint& checkpoint, const std::string& name, at::Device device);
+at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std::int64_t width,
+                     at::Device device);  // f32
 
 }  // namespace kv
