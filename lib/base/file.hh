@@ -65,7 +65,6 @@ class Input {
   Fd fd_;
   std::string name_;
   std::optional<std::uint64_t> size_bytes_;
-  bool owned_ = true;
 };
 
 // Sequential output. A named file has no name until commit(): it is written to an unnamed inode
