@@ -199,6 +199,13 @@ Output Output::create(const std::string& path, bool overwrite) {
   return Output(std::move(state));
 }
 
+Output Output::from_fd(Fd fd, std::string name) {
+  auto state = std::make_unique<State>();
+  state->fd = std::move(fd);
+  state->name = std::move(name);
+  return Output(std::move(state));
+}
+
 const std::string& Output::name() const { return state_->name; }
 std::uint64_t Output::written_bytes() const { return state_->written_bytes; }
 bool Output::is_stdout() const { return state_->fd.number() == STDOUT_FILENO; }

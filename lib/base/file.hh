@@ -74,6 +74,8 @@ class Output {
  public:
   // Throws kIo when `path` exists and `overwrite` is false, before anything is written.
   static Output create(const std::string& path, bool overwrite);
+  // Into a descriptor that is open already; commit() only closes it.
+  static Output from_fd(Fd fd, std::string name);
   Output(Output&&) noexcept;
   Output& operator=(Output&&) noexcept;
   ~Output();

@@ -279,6 +279,10 @@ Tile IndexedFile::tile(std::size_t index, std::size_t entry_index) const {
   return tile;
 }
 
+std::uint64_t IndexedFile::member_size_bytes(std::size_t member) const {
+  return state_->members.at(member).size_bytes;
+}
+
 std::uint64_t IndexedFile::touched_bytes() const {
   return std::min<std::uint64_t>(state_->touched_page_count * state_->page_bytes,
                                  state_->mapping.bytes().size());

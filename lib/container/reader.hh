@@ -69,6 +69,7 @@ class IndexedFile {
 
   std::size_t members() const;
   const Meta& meta(std::size_t member) const;
+  std::uint64_t member_size_bytes(std::size_t member) const;
   std::vector<std::int32_t> tokens(std::size_t member) const;
   const std::vector<format::IndexEntry>& index(std::size_t member) const;
   // Verified, zero-copy out of the mapping; valid as long as this object.

@@ -1,0 +1,73 @@
+#include "kv/inspect/inspect.hh"
+
+#include "kv/container/tile_source.hh"
+
+namespace kv {
+namespace {
+
+void add_tile(MemberReport& report, const format::TileHeader& tile, std::uint64_t payload_bytes) {
+  const TensorView shape = report.meta.shape_of(tile);
+  TileSum& sum = report.tiles[{static_cast<char>(tile.kind), tile.codec}];
+  ++sum.tiles;
+  sum.stored_bytes += payload_bytes;
+  sum.raw_bytes += static_cast<std::uint64_t>(shape.shape[0]) * shape.row_bytes();
+}
+
+std::vector<MemberReport> read_through(const std::string& path) {
+  std::vector<MemberReport> members;
+  Reader reader(Input::open(path));
+  std::uint64_t begin = 0;
+  while (std::optional<Meta> meta = reader.next_member()) {
+    MemberReport& report = members.emplace_back();
+    report.meta = std::move(*meta);
+    report.tokens = reader.tokens();
+    while (const std::optional<Tile> tile = reader.next_tile()) {
+      add_tile(report, tile->header, tile->data.size() + sizeof(format::TileHeader));
+    }
+    report.hash = reader.member_hash();
+    report.size_bytes = reader.offset() - begin;
+    begin = reader.offset();
+  }
+  return members;
+}
+
+std::vector<MemberReport> read_index(const IndexedFile& file) {
+  std::vector<MemberReport> members;
+  for (std::size_t i = 0; i < file.members(); ++i) {
+    MemberReport& report = members.emplace_back();
+    report.meta = file.meta(i);
+    report.tokens = file.tokens(i);
+    for (const format::IndexEntry& entry : file.index(i)) {
+      add_tile(report, entry.tile, entry.size_bytes);
+    }
+    report.size_bytes = file.member_size_bytes(i);
+  }
+  return members;
+}
+
+}  // namespace
+
+std::vector<MemberReport> inspect(const std::string& path, bool verify) {
+  const bool regular = Input::open(path).size_bytes().has_value() && !path.empty() && path != "-";
+  if (verify || !regular) return read_through(path);
+  try {
+    return read_index(IndexedFile(path));
+  } catch (const Error& error) {
+    // No index, or damage: reading it through finds out which, and says where.
+    if (error.kind() != ErrorKind::kInput) throw;
+    return read_through(path);
+  }
+}
+
+std::string hex_line(const FieldNote& note, ByteView bytes) {
+  constexpr std::size_t kShown = 16;
+  std::string hex;
+  for (const std::byte byte : bytes.first(std::min(kShown, bytes.size()))) {
+    hex += fmt::format("{:02x} ", std::to_integer<unsigned>(byte));
+  }
+  if (bytes.size() > kShown) hex += "... ";
+  return fmt::format("{:010x} {:>10}  {:<52} {:<24} {}\n", note.offset, note.size_bytes, hex,
+                     note.name, note.value);
+}
+
+}  // namespace kv

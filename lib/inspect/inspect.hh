@@ -1,0 +1,42 @@
+#pragma once
+// What is inside a kv stream, for people and for programs.
+
+#include "kv/container/reader.hh"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace kv {
+
+// Tiles of one kind in one codec.
+struct TileSum {
+  std::uint64_t tiles = 0;
+  std::uint64_t stored_bytes = 0;  // payloads with their tile headers
+  std::uint64_t raw_bytes = 0;     // what they decode to
+};
+
+struct MemberReport {
+  Meta meta;
+  std::vector<std::int32_t> tokens;
+  std::map<std::pair<char, std::uint16_t>, TileSum> tiles;  // by kind and codec
+  std::uint64_t size_bytes = 0;                             // with all frames
+  std::uint64_t hash = 0;                                   // of a verified member, else 0
+};
+
+// Every member of the stream. A regular file with an index is not read through unless `verify`;
+// anything else is, and verified. Throws as Reader does.
+std::vector<MemberReport> inspect(const std::string& path, bool verify);
+
+std::string report_text(const std::string& name, const std::vector<MemberReport>& members);
+std::string report_json(const std::string& name, const std::vector<MemberReport>& members);
+
+// A token id and its text as a JSON string, so that newlines and broken characters are seen.
+std::string token_line(std::int32_t id, const std::string& text);
+
+// One line a field of the stream: offset, bytes, name, value.
+std::string hex_line(const FieldNote& note, ByteView bytes);
+
+}  // namespace kv

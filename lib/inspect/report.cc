@@ -1,0 +1,137 @@
+#include "kv/codec/codec.hh"
+#include "kv/inspect/inspect.hh"
+
+#include <nlohmann/json.hpp>
+
+namespace kv {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string human(std::uint64_t bytes) {
+  if (bytes < 10'000) return fmt::format("{} B", bytes);
+  if (bytes < 10'000'000) return fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3);
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string codec_name(std::uint16_t id) {
+  try {
+    return std::string(codec_by_id(id, "").name());
+  } catch (const Error&) {
+    return fmt::format("codec {}", id);
+  }
+}
+
+std::string geometry(const LayerMeta& layer) {
+  if (layer.latent_dim > 0) return fmt::format("one latent of {}", layer.latent_dim);
+  const LayerGeometry& shape = layer.geometry;
+  return fmt::format("{} KV heads, K {} V {}, {}, RoPE theta {}", shape.kv_heads, shape.k_dim,
+                     shape.v_dim,
+                     shape.window > 0 ? fmt::format("window {}", shape.window) : "full attention",
+                     shape.rope.theta);
+}
+
+std::string layers_text(const Meta& meta) {
+  std::string text;
+  for (std::size_t i = 0; i < meta.layers.size();) {
+    std::size_t end = i + 1;
+    while (end < meta.layers.size() && meta.layers[end].index == meta.layers[end - 1].index + 1 &&
+           meta.layers[end].geometry == meta.layers[i].geometry &&
+           meta.layers[end].latent_dim == meta.layers[i].latent_dim) {
+      ++end;
+    }
+    text += fmt::format("  layers       {}-{}: {}\n", meta.layers[i].index,
+                        meta.layers[end - 1].index, geometry(meta.layers[i]));
+    i = end;
+  }
+  return text;
+}
+
+std::string member_text(const MemberReport& report) {
+  const Meta& meta = report.meta;
+  std::string text;
+  const auto row = [&](const char* label, const std::string& value) {
+    if (!value.empty()) text += fmt::format("  {:<12} {}\n", label, value);
+  };
+  row("model",
+      fmt::format("{} ({}) {}", meta.model.name, meta.model.architecture, meta.model.fingerprint));
+  row("adapter", meta.model.adapter);
+  row("tokens", fmt::format("{} from position {}{}", meta.token_count, meta.first_position,
+                            report.tokens.empty() ? ", ids not kept" : ""));
+  text += layers_text(meta);
+  if (!meta.hidden_layers.empty()) {
+    row("E", fmt::format("layers {} of width {}", fmt::join(meta.hidden_layers, ","), meta.hidden));
+  }
+  row("dtype", fmt::format("{}, keys {} RoPE", dtype_name(meta.dtype),
+                           meta.rope_applied ? "with" : "without"));
+  for (const ChunkMeta& chunk : meta.chunks) {
+    row("chunk", fmt::format("'{}' tokens {}:{}{}", chunk.id, chunk.token_begin,
+                             chunk.token_begin + chunk.token_count, chunk.bos ? ", BOS" : ""));
+  }
+  std::uint64_t stored = 0, raw = 0;
+  for (const auto& [key, sum] : report.tiles) {
+    row(fmt::format("{} tiles", key.first).c_str(),
+        fmt::format("{} in {}: {}, {:.2f} bits a value", sum.tiles, codec_name(key.second),
+                    human(sum.stored_bytes),
+                    sum.raw_bytes == 0 ? 0.0
+                                       : 8.0 * static_cast<double>(sum.stored_bytes) *
+                                             static_cast<double>(dtype_size_bytes(meta.dtype)) /
+                                             static_cast<double>(sum.raw_bytes)));
+    stored += sum.stored_bytes;
+    raw += sum.raw_bytes;
+  }
+  row("size",
+      fmt::format("{}, {} a token, {:.2f}x smaller than raw", human(report.size_bytes),
+                  human(report.size_bytes /
+                        static_cast<std::uint64_t>(std::max<std::int64_t>(1, meta.token_count))),
+                  report.size_bytes == 0
+                      ? 0.0
+                      : static_cast<double>(raw) / static_cast<double>(report.size_bytes)));
+  for (const HistoryEntry& entry : meta.history) {
+    row("history",
+        fmt::format("{} {} {}", entry.tool, entry.version, fmt::join(entry.arguments, " ")));
+  }
+  return text;
+}
+
+ordered_json member_json(const MemberReport& report) {
+  ordered_json out = {{"meta", ordered_json::parse(meta_to_json(report.meta))},
+                      {"size_bytes", report.size_bytes},
+                      {"token_ids_kept", !report.tokens.empty()}};
+  if (report.hash != 0) out["hash"] = fmt::format("{:016x}", report.hash);
+  out["tensors"] = ordered_json::array();
+  for (const auto& [key, sum] : report.tiles) {
+    out["tensors"].push_back({{"kind", std::string(1, key.first)},
+                              {"codec", codec_name(key.second)},
+                              {"tiles", sum.tiles},
+                              {"stored_bytes", sum.stored_bytes},
+                              {"raw_bytes", sum.raw_bytes}});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string token_line(std::int32_t id, const std::string& text) {
+  return fmt::format(
+      "{}\t{}\n", id,
+      ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+}
+
+std::string report_text(const std::string& name, const std::vector<MemberReport>& members) {
+  std::string text;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    text +=
+        members.size() == 1 ? fmt::format("{}\n", name) : fmt::format("{}: member {}\n", name, i);
+    text += member_text(members[i]);
+  }
+  return text;
+}
+
+std::string report_json(const std::string& name, const std::vector<MemberReport>& members) {
+  ordered_json out = {{"file", name}, {"members", ordered_json::array()}};
+  for (const MemberReport& report : members) out["members"].push_back(member_json(report));
+  return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace kv
