@@ -1,4 +1,6 @@
 if(KVTOOLS_TORCH)
+  kv_test(model LIBS kv_model kv_torch)
+
   add_executable(model_probe model_probe.cc)
   target_link_libraries(model_probe PRIVATE kv_model)
   add_test(NAME peers.model
