@@ -7,11 +7,13 @@ peers_key() { sha256sum <"$root/setup/peers.txt"; }
 peers_ready() { stamped "$peers/.ready" "$(peers_key)"; }
 
 peers_make() {
+  local at_hand=()
+  [ -d "$deps/downloads" ] && at_hand=(--find-links "$deps/downloads")
   say "installing the peers (transformers and what it needs, 5 GB)"
   rm -rf "$peers"
   "$python" -m venv "$peers"
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
-    --only-binary :all: --find-links "$deps/downloads" -r "$root/setup/peers.txt"
+    --only-binary :all: "${at_hand[@]}" -r "$root/setup/peers.txt"
   stamp "$peers/.ready" "$(peers_key)"
 }
 

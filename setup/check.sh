@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# check.sh [PRESET...]: set up, build and test; the last line counts the tests of all presets.
+# Without arguments: ci (all tools, g++) and fuzz (clang, sanitizers, each parser for a minute).
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+[ $# -gt 0 ] || set -- ci fuzz
+
+setup/setup.sh build test
+launcher=()
+command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+export UBSAN_OPTIONS=print_stacktrace=1 CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
+
+failed=0
+results=()
+for preset in "$@"; do
+  build=$root/build
+  [ "$preset" = release ] || build=$root/build-$preset
+  began=$SECONDS
+  cmake --preset "$preset" "${launcher[@]}" >"$build.log" || { cat "$build.log"; exit 1; }
+  cmake --build "$build"
+  say "$preset: built in $((SECONDS - began)) s"
+  rm -f "$build/results.xml"
+  ctest --test-dir "$build" --output-on-failure --no-tests=error \
+    --output-junit "$build/results.xml" || failed=1
+  results+=("$build/results.xml")
+done
+"$python" - "${results[@]}" <<'PYTHON' || failed=1
+import sys
+import xml.etree.ElementTree as ElementTree
+count = {"passed": 0, "failed": 0, "skipped": 0}
+for file in sys.argv[1:]:
+    for case in ElementTree.parse(file).getroot().iter("testcase"):
+        status, message = case.get("status"), case.find("skipped")
+        if status == "run":
+            outcome = "passed"
+        elif status == "disabled" or message is not None and "SKIP_" in message.get("message"):
+            outcome = "skipped"
+        else:  # also a test whose program is not there
+            outcome = "failed"
+        count[outcome] += 1
+        if outcome != "passed":
+            print(f"{outcome}: {case.get('name')}")
+print(", ".join(f"{number} {outcome}" for outcome, number in count.items()))
+sys.exit(count["failed"] > 0 or count["passed"] == 0)
+PYTHON
+exit $failed
