@@ -10,7 +10,7 @@ struct Options {
   int level = -1;
   bool lossless = false, no_history = false;
   std::string codec = "planes";
-  std::int64_t tokens_per_tile = 1024;
+  std::int64_t tokens_per_tile = 0;
   kv::OutputOptions output;
 };
 
@@ -21,7 +21,7 @@ void declare(CLI::App& app, Options& o) {
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
   app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
-  app.add_option("--tokens-per-tile", o.tokens_per_tile, "what is read at once (default: 1024)")
+  app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");

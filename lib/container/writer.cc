@@ -116,8 +116,9 @@ void Writer::write_tile(const format::TileHeader& tile, ByteView data) {
 void Writer::write_raw(format::Kind kind, std::uint32_t layer, const TensorView& tensor) {
   state_->require_member();
   if (tensor.shape[0] != state_->meta.token_count) misuse("tensor and token_count differ");
-  const std::int64_t most = std::max<std::int64_t>(
-      1, static_cast<std::int64_t>(kTileBytes / std::max<std::size_t>(1, tensor.row_bytes())));
+  const std::int64_t most = std::clamp<std::int64_t>(
+      static_cast<std::int64_t>(kTileBytes / std::max<std::size_t>(1, tensor.row_bytes())), 1,
+      kTileTokens);
   for (std::int64_t begin = 0; begin < tensor.shape[0]; begin += most) {
     const std::int64_t count = std::min(most, tensor.shape[0] - begin);
     format::TileHeader tile;

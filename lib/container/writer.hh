@@ -21,13 +21,15 @@ class Writer {
   void begin_member(const Meta& meta, std::span<const std::int32_t> tokens);
   // `data` is the payload behind the tile header, raw or coded.
   void write_tile(const format::TileHeader& tile, ByteView data);
-  // A raw tensor of all tokens, cut into tiles of at most kTileBytes.
+  // A raw tensor of all tokens, cut into tiles of at most kTileTokens and kTileBytes: what a reader
+  // of a few tokens has to read.
   void write_raw(format::Kind kind, std::uint32_t layer, const TensorView& tensor);
   // An optional frame with a type of the caller's; skipped by readers that do not know it.
   void write_optional(std::array<char, 4> type, ByteView payload);
   // INDX and END.
   void end_member();
 
+  static constexpr std::int64_t kTileTokens = 1024;
   static constexpr std::uint64_t kTileBytes = 16u << 20;
 
  private:
