@@ -1,10 +1,10 @@
 #pragma once
 // The lossless codec `planes`, number 1; its layout is in kv(5). Private to the folder.
 //
-// Each element is rotated left by one bit, so that the exponent of f32 and bf16 is exactly the top
-// byte and the sign joins the mantissa; byte i of all elements is plane i. In the top plane every
-// channel's commonest exponent is subtracted: channels differ in scale far more than in shape, so
-// one Huffman table then serves them all. What does not shrink is stored.
+// Byte i of all elements is plane i, the top byte first. Before the split every channel is moved:
+// its sign is inverted if it is mostly negative, and a constant added that lays its commonest
+// magnitudes into one top byte. Channels differ in scale far more than in shape, so one Huffman
+// table then serves them all. What does not shrink is stored.
 
 #include "kv/codec/codec.hh"
 
