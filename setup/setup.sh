@@ -5,6 +5,8 @@
 # TORCH_DIR=DIR uses that LibTorch 2.11.0; an installed Python torch 2.11.0 is used too.
 # KVTOOLS_CUDA=1 or 0 fetches the CUDA part of LibTorch or not; else a driver's presence decides.
 source "$(dirname "$0")/lib.sh"
+set -E
+trap 'say "stopped by a failure in ${BASH_SOURCE[0]##*/}, line $LINENO"' ERR
 source "$root/setup/torch.sh"
 source "$root/setup/model.sh"
 source "$root/setup/peers.sh"

@@ -52,7 +52,7 @@ cuda_runtime() {
   local folder=$1 library found=()
   for library in libcudart.so.13 libcupti.so.13; do
     found+=("$(find -L /usr/local/cuda*/lib64 /usr/local/cuda*/extras/CUPTI/lib64 \
-      /usr/lib/x86_64-linux-gnu -maxdepth 1 -name "$library" -print -quit 2>/dev/null)")
+      /usr/lib/x86_64-linux-gnu -maxdepth 1 -name "$library" -print -quit 2>/dev/null || true)")
   done
   if [ -n "${found[0]}" ] && [ -n "${found[1]}" ]; then
     say "using the CUDA runtime in $(dirname "${found[0]}")"
