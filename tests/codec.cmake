@@ -1,0 +1,2 @@
+kv_test(codec LIBS kv_codec)
+kv_fuzz(planes LIBS kv_codec)

@@ -1,0 +1,127 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include "kv/tokenizer/tokenizer.hh"
+
+#include "kv/base/error.hh"
+#include "kv/checkpoint/checkpoint.hh"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+namespace {
+
+std::string corpus(const std::string& name) {
+  std::ifstream file(std::string(KV_TEST_FOLDER) + "/fuzz/corpus/tokenizer_json/" + name);
+  REQUIRE(file);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::unique_ptr<kv::Tokenizer> smollm2() {
+  return kv::Tokenizer::open(
+      kv::find_model(std::string(KV_TEST_FOLDER) + "/../.deps/models/smollm2.gguf"));
+}
+
+bool has_model() {
+  std::ifstream file(std::string(KV_TEST_FOLDER) + "/../.deps/models/smollm2.gguf");
+  if (!file) MESSAGE("skipped: the embedded model is not there");
+  return file.good();
+}
+
+constexpr const char* kTexts[] = {
+    "Hello, world!",
+    "It's 2024 and I'LL be  there\n\n\t  now.  ",
+    "naïve café Ünïcödé — “quotes” …",
+    "日本語のテキスト 한국어 中文",
+    "👨‍👩‍👧‍👦 🇩🇪 👍🏽 é",
+    "مرحبا بالعالم שלום",
+    "a\r\nb\rc   d\u00a0e\u2003f\u180eg",
+    "",
+    " ",
+    "\x01\x02\x7f",
+};
+
+}  // namespace
+
+TEST_CASE("valid text comes back") {
+  if (!has_model()) return;
+  const auto tokenizer = smollm2();
+  for (const std::string text : kTexts) {
+    CAPTURE(text);
+    CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
+  }
+}
+
+TEST_CASE("ids that Hugging Face's tokenizers 0.23 gives with SmolLM2's vocabulary") {
+  if (!has_model()) return;
+  const auto tokenizer = smollm2();
+  using Ids = std::vector<kv::TokenId>;
+  CHECK(tokenizer->encode("Hello, world!") == Ids{19556, 28, 905, 17});
+  CHECK(tokenizer->encode("<|im_start|>", true) == Ids{1});
+  CHECK(tokenizer->encode("<|im_start|>", false).size() > 1);
+}
+
+TEST_CASE("invalid UTF-8 is replaced, one mark for each maximal subpart") {
+  if (!has_model()) return;
+  const auto tokenizer = smollm2();
+  const auto through = [&](const std::string& text) {
+    return tokenizer->decode(tokenizer->encode(text));
+  };
+  // Unicode 15, table 3-11: C0 AF E0 80 BF and 3-8.
+  CHECK(through("\xC0\xAF") == "\uFFFD\uFFFD");
+  CHECK(through("a\xF1\x80\x80\xE1\x80\xC2"
+                "b\x80"
+                "c\x80\xBF"
+                "d") == "a\uFFFD\uFFFD\uFFFDb\uFFFDc\uFFFD\uFFFDd");
+  CHECK(through("\xED\xA0\x80") == "\uFFFD\uFFFD\uFFFD");
+  CHECK(through("x\xF0\x9F\x91") == "x\uFFFD");
+}
+
+TEST_CASE("a stream shows whole characters only") {
+  if (!has_model()) return;
+  const auto tokenizer = smollm2();
+  const std::string text = "x 👨‍👩‍👧‍👦 日本 y";
+  kv::TextStream stream(*tokenizer);
+  std::string shown;
+  for (const kv::TokenId id : tokenizer->encode(text)) {
+    const std::string piece = stream.push(id);
+    CHECK(piece.find("\uFFFD") == std::string::npos);
+    shown += piece;
+  }
+  CHECK(shown + stream.finish() == text);
+}
+
+TEST_CASE("the chat template as transformers renders it") {
+  if (!has_model()) return;
+  const kv::ChatTemplate chat = smollm2()->chat_template();
+  CHECK(chat.name == "chatml");
+  const kv::ChatMessage hi{"user", "Hi"};
+  CHECK(kv::chat_prompt(chat, {&hi, 1}) ==
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+        "Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(kv::chat_turn(chat, hi) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(kv::chat_prompt({"llama3", ""}, {&hi, 1}) ==
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n");
+  CHECK_THROWS_AS(kv::chat_prompt({}, {&hi, 1}), kv::Error);
+}
+
+TEST_CASE("tokenizer.json of both kinds") {
+  const auto bytes = kv::Tokenizer::from_json(corpus("byte_level"), "byte_level");
+  CHECK(bytes->decode(bytes->encode("it is 12 \u00e9")) == "it is 12 \u00e9");
+  CHECK(bytes->encode("it").size() == 1);
+  CHECK(bytes->encode("e\u0301") == bytes->encode("\u00e9"));  // NFC
+  CHECK(bytes->encode("<|end|>", true).size() == 1);
+  const auto pieces = kv::Tokenizer::from_json(corpus("sentencepiece"), "sentencepiece");
+  CHECK(pieces->encode("it it!") == std::vector<kv::TokenId>{5, 5, 6});
+  CHECK(pieces->decode(std::vector<kv::TokenId>{5, 6}) == " it!");
+}
+
+TEST_CASE("every truncation of a tokenizer.json is refused") {
+  const std::string text = corpus("sentencepiece");
+  for (std::size_t n = 0; n < text.size(); ++n) {
+    CHECK_THROWS_AS(kv::Tokenizer::from_json(text.substr(0, n), "cut"), kv::Error);
+  }
+  CHECK_THROWS_AS(kv::Tokenizer::from_json(std::string(1000, '['), "deep"), kv::Error);
+}
