@@ -22,3 +22,7 @@ if(Python3_FOUND)
            COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/check_refdecode.py
                    $<TARGET_FILE:kv_dump> ${PROJECT_SOURCE_DIR})
 endif()
+
+# What bench/container.sh reads.
+add_executable(synthetic_kv ${PROJECT_SOURCE_DIR}/bench/synthetic_kv.cc)
+target_link_libraries(synthetic_kv PRIVATE kv_container)

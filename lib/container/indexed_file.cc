@@ -16,6 +16,7 @@ using format::FrameType;
 
 namespace {
 
+constexpr std::uint64_t kMostResidentBytes = 32u << 20;
 constexpr std::uint64_t kEndFrameBytes = sizeof(FrameHeader) + sizeof(format::EndPayload);
 
 struct Member {
@@ -36,6 +37,7 @@ struct IndexedFile::State {
   std::vector<bool> touched_pages;
   std::uint64_t page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   std::uint64_t touched_page_count = 0;
+  std::uint64_t resident_bytes = 0;  // of payloads, at most
 
   explicit State(const std::string& path) : input(Input::open(path)) {
     if (!input.size_bytes()) {
@@ -112,6 +114,12 @@ struct IndexedFile::State {
     const std::string what = type_text(header.type) + " frame";
     const ByteView bytes = view(member, offset + sizeof(header), header.size_bytes, what);
     if (bytes.size() > page_bytes) advise(bytes, MADV_WILLNEED);
+    // Memory stays small however many tiles are read. Views stay valid: pages come back.
+    resident_bytes += bytes.size();
+    if (resident_bytes > kMostResidentBytes) {
+      advise(mapping.bytes(), MADV_DONTNEED);
+      resident_bytes = bytes.size();
+    }
     if (xxh3_64(bytes) != header.payload_hash) {
       refuse(member.begin + offset, what + ": payload checksum mismatch");
     }

@@ -149,6 +149,28 @@ TEST_CASE("large frames: tiles of at most kTileBytes, aligned, zero-copy from a 
   CHECK(after <= before + (2u << 23) + 4 * 4096);
   check(indexed.tile(0, 1), 1);
   CHECK(indexed.touched_bytes() == after);  // a page counts once
+
+  // Memory that was given back comes again with the same bytes.
+  const Tile first = indexed.tile(0, 0);
+  for (int round = 0; round < 6; ++round) check(indexed.tile(0, 1), 1);
+  check(first, 0);
+}
+
+TEST_CASE("small rows: tiles of at most kTileTokens") {
+  Meta meta = samples::small_meta(2 * Writer::kTileTokens + 1, DType::kI8);
+  meta.layers.resize(1);
+  const Bytes k = samples::values(static_cast<std::size_t>(meta.token_count) * 6, 1);
+  const Bytes v = samples::values(static_cast<std::size_t>(meta.token_count) * 4, 1);
+  const samples::MemoryFile file(samples::written([&](Writer& writer) {
+    writer.begin_member(meta, {});
+    writer.write_raw(format::Kind::kK, 0, {DType::kI8, {meta.token_count, 2, 3}, k});
+    writer.write_raw(format::Kind::kV, 0, {DType::kI8, {meta.token_count, 2, 2}, v});
+    writer.end_member();
+  }));
+  const IndexedFile indexed(file.path());
+  REQUIRE(indexed.index(0).size() == 6);
+  CHECK(indexed.index(0)[1].tile.token_begin == Writer::kTileTokens);
+  CHECK(indexed.index(0)[2].tile.token_count == 1);
 }
 
 TEST_CASE("every byte of a stream is one field's") {
