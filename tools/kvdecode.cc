@@ -3,11 +3,15 @@
 #include "kv/codec/transcode.hh"
 #include "tool.hh"
 
+#include <algorithm>
+#include <thread>
+
 namespace {
 
 struct Options {
   std::string file, layers, tokens, members;
   bool stats = false, no_history = false;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
 };
 
@@ -17,6 +21,9 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--tokens", o.tokens, "only these tokens: 0:256")->type_name("A:B");
   app.add_option("--members", o.members, "only these members: 0,2 or 1:3")->type_name("LIST");
   app.add_flag("--stats", o.stats, "print the bytes read and written as JSON on stderr");
+  app.add_option("--threads", o.threads, "processor threads (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
   kv::declare_output(app, o.output);
 }
@@ -26,6 +33,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   if (!o.layers.empty()) options.layers = kv::parse_range(o.layers, "--layers");
   if (!o.tokens.empty()) options.tokens = kv::parse_range(o.tokens, "--tokens");
   if (!o.members.empty()) options.members = kv::parse_ranges(o.members, "--members");
+  options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);
   kv::Output output = kv::open_output(o.output);
@@ -33,8 +41,9 @@ int program_body(const Options& o, const kv::Invocation& call) {
   kv::transcode(source, writer, options);
   output.commit();
   if (o.stats) {
-    fmt::print(stderr, "{{\"read_bytes\":{},\"written_bytes\":{}}}\n", source.read_bytes(),
-               output.written_bytes());
+    const std::optional<std::uint64_t> size = source.size_bytes();
+    fmt::print(stderr, "{{\"read_bytes\":{},{}\"written_bytes\":{}}}\n", source.read_bytes(),
+               size ? fmt::format("\"file_bytes\":{},", *size) : "", output.written_bytes());
   }
   return 0;
 }

@@ -3,6 +3,9 @@
 #include "kv/codec/transcode.hh"
 #include "tool.hh"
 
+#include <algorithm>
+#include <thread>
+
 namespace {
 
 struct Options {
@@ -11,6 +14,7 @@ struct Options {
   bool lossless = false, no_history = false;
   std::string codec = "planes";
   std::int64_t tokens_per_tile = 0;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
 };
 
@@ -24,6 +28,9 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
+  app.add_option("--threads", o.threads, "processor threads (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
   kv::declare_output(app, o.output);
 }
@@ -37,6 +44,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   }
   kv::TranscodeOptions options{.codec = &kv::codec_by_name(o.codec),
                                .tokens_per_tile = o.tokens_per_tile};
+  options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);
   kv::Output output = kv::open_output(o.output);

@@ -33,6 +33,9 @@ const std::array<const Codec*, 2>& all_codecs() {
   return all;
 }
 
+// zstd's most: a block of 128 KiB in 4 bytes.
+constexpr std::uint64_t kMostRatio = 1u << 15;
+
 }  // namespace
 
 const Codec& codec_by_id(std::uint16_t id, const std::string& place) {
@@ -56,13 +59,17 @@ TensorView decoded_tile(const Meta& meta, const Tile& tile, const std::string& p
     view.bytes = tile.data;
     return view;
   }
-  // The reader has bounded the product: a raw tile of this shape would be a frame.
-  scratch.resize(static_cast<std::size_t>(view.shape[0]) * view.row_bytes());
-  const Codec& codec = codec_by_id(tile.header.codec, place);
-  codec.decode(tile.header, tile.data,
-               fmt::format("{}: byte {}: layer {} {}", place, tile.frame_offset, tile.header.layer,
-                           static_cast<char>(tile.header.kind)),
-               scratch);
+  const std::string where = fmt::format("{}: byte {}: layer {} {}", place, tile.frame_offset,
+                                        tile.header.layer, static_cast<char>(tile.header.kind));
+  const Codec& codec = codec_by_id(tile.header.codec, where);
+  const std::uint64_t size = static_cast<std::uint64_t>(view.shape[0]) * view.row_bytes();
+  // Memory is taken in proportion to what arrived.
+  if (size > format::kMaxFrameBytes - sizeof(format::TileHeader) ||
+      size / kMostRatio > tile.data.size()) {
+    fail_input("{}: {} bytes of data cannot hold {}", where, tile.data.size(), size);
+  }
+  scratch.resize(static_cast<std::size_t>(size));
+  codec.decode(tile.header, tile.data, where, scratch);
   view.bytes = scratch;
   return view;
 }

@@ -78,10 +78,9 @@ const uint8_t* take_plane(ByteReader& reader, std::size_t count, const std::stri
     return reinterpret_cast<const uint8_t*>(bytes.data());
   }
   scratch.resize(count);
-  const bool one_frame =
-      ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) == bytes.size();
-  const std::size_t size = ZSTD_decompressDCtx(decompressor.context, scratch.data(), count,
-                                               bytes.data(), bytes.size());
+  const bool one_frame = ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) == bytes.size();
+  const std::size_t size =
+      ZSTD_decompressDCtx(decompressor.context, scratch.data(), count, bytes.data(), bytes.size());
   if (!one_frame || ZSTD_isError(size) || size != count) {
     fail_input("{}: plane {} is not one zstd frame of {} bytes", place, number, count);
   }
@@ -133,9 +132,8 @@ Bytes PlanesCodec::encode(const format::TileHeader&, const TensorView& raw) cons
       few ? std::vector<std::uint16_t>(channels) : channel_shifts(raw);
   thread_local std::vector<uint8_t> planes;
   planes.resize(raw.bytes.size());
-  with_element(width, [&]<typename T>(T) {
-    split<T>(raw.bytes, ChannelMoves<T>(shifts), planes.data());
-  });
+  with_element(width,
+               [&]<typename T>(T) { split<T>(raw.bytes, ChannelMoves<T>(shifts), planes.data()); });
   ByteWriter head;
   head.put(static_cast<std::uint32_t>(few ? 0 : channels));
   if (!few) head.put_bytes(std::as_bytes(std::span(shifts)));

@@ -1,6 +1,7 @@
 #include "kv/codec/transcode.hh"
 
 #include "kv/container/slice.hh"
+#include "ordered_pool.hh"
 
 #include <algorithm>
 
@@ -14,60 +15,103 @@ Range chosen(const format::TileHeader& tile, const Range& tokens) {
   return {std::max(begin, tokens.first), tokens.last < 0 ? end : std::min(end, tokens.last)};
 }
 
+struct CodedTile {
+  format::TileHeader header;
+  Bytes data;
+};
+
 class MemberCopy {
  public:
-  MemberCopy(const Meta& meta, const std::string& place, Writer& writer,
-             const TranscodeOptions& options)
-      : meta_(meta), place_(place), writer_(writer), options_(options) {}
+  MemberCopy(const Meta& meta, const std::string& place, const TranscodeOptions& options)
+      : meta_(meta), place_(place), options_(options) {}
 
   bool wants(const format::TileHeader& tile) const {
     const Range part = chosen(tile, options_.tokens);
-    return options_.layers.contains(tile.layer) &&
-           (part.first < part.last || tile.token_count == 0);
+    return options_.layers.contains(tile.layer) && part.first < part.last;
   }
 
-  void copy(const Tile& tile) {
+  bool stays(const format::TileHeader& tile) const {
+    const Range part = chosen(tile, options_.tokens);
+    return (!options_.codec || options_.codec->id() == tile.codec) &&
+           part.last - part.first == tile.token_count &&
+           step_of(tile.token_count) >= part.last - part.first;
+  }
+
+  format::TileHeader moved(format::TileHeader tile, std::int64_t first) const {
+    tile.token_begin = static_cast<std::uint64_t>(first - options_.tokens.first);
+    return tile;
+  }
+
+  // The tile's chosen tokens in the new form, cut. Called from several threads.
+  std::vector<CodedTile> recoded(const Tile& tile) const {
+    thread_local Bytes scratch;
     const Range part = chosen(tile.header, options_.tokens);
-    const std::int64_t count = part.last - part.first;
-    const std::int64_t step =
-        options_.tokens_per_tile > 0
-            ? std::min(options_.tokens_per_tile, std::max<std::int64_t>(count, 1))
-            : std::max<std::int64_t>(count, 1);
-    const bool same_codec = !options_.codec || options_.codec->id() == tile.header.codec;
-    format::TileHeader header = tile.header;
-    header.token_begin = static_cast<std::uint64_t>(part.first - options_.tokens.first);
-    if (same_codec && count == tile.header.token_count && step >= count) {
-      writer_.write_tile(header, tile.data);
-      return;
-    }
-    const TensorView whole = decoded_tile(meta_, tile, place_, scratch_);
+    const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
     const Codec& codec = options_.codec ? *options_.codec : codec_by_id(tile.header.codec, place_);
-    header.codec = codec.id();
-    const std::int64_t offset = part.first - static_cast<std::int64_t>(tile.header.token_begin);
-    for (std::int64_t at = 0; at < count; at += step) {
-      const TensorView rows = whole.tokens(offset + at, std::min(step, count - at));
-      header.token_begin = static_cast<std::uint64_t>(part.first - options_.tokens.first + at);
-      header.token_count = static_cast<std::uint32_t>(rows.shape[0]);
-      if (codec.id() == format::kRaw) {
-        writer_.write_tile(header, rows.bytes);
-      } else {
-        writer_.write_tile(header, codec.encode(header, rows));
-      }
+    const std::int64_t step = step_of(part.last - part.first);
+    std::vector<CodedTile> parts;
+    for (std::int64_t first = part.first; first < part.last; first += step) {
+      const std::int64_t offset = first - static_cast<std::int64_t>(tile.header.token_begin);
+      const TensorView rows = whole.tokens(offset, std::min(step, part.last - first));
+      CodedTile& coded = parts.emplace_back(CodedTile{moved(tile.header, first), {}});
+      coded.header.token_count = static_cast<std::uint32_t>(rows.shape[0]);
+      coded.header.codec = codec.id();
+      coded.data = codec.encode(coded.header, rows);
+      if (coded.data.size() < rows.bytes.size() || codec.id() == format::kRaw) continue;
+      coded.header.codec = format::kRaw;
+      coded.data.assign(rows.bytes.begin(), rows.bytes.end());
     }
+    return parts;
   }
 
  private:
+  std::int64_t step_of(std::int64_t count) const {
+    return options_.tokens_per_tile > 0 ? std::min(options_.tokens_per_tile, count) : count;
+  }
+
   const Meta& meta_;
   const std::string& place_;
-  Writer& writer_;
   const TranscodeOptions& options_;
-  Bytes scratch_;
 };
+
+void copy_tiles(TileSource& source, Writer& writer, const MemberCopy& member, int threads) {
+  OrderedPool<std::vector<CodedTile>> pool(threads, [&](const std::vector<CodedTile>& tiles) {
+    for (const CodedTile& tile : tiles) writer.write_tile(tile.header, tile.data);
+  });
+  const auto want = [&](const format::TileHeader& tile) { return member.wants(tile); };
+  while (const std::optional<Tile> tile = source.next_tile(want)) {
+    if (member.stays(tile->header)) {
+      pool.finish();
+      const auto first = static_cast<std::int64_t>(tile->header.token_begin);
+      writer.write_tile(member.moved(tile->header, first), tile->data);
+    } else if (threads < 2) {
+      pool.add([&] { return member.recoded(*tile); });
+    } else {
+      // The tile's bytes live until the next one is asked for.
+      pool.add([&member, header = tile->header, offset = tile->frame_offset,
+                data = Bytes(tile->data.begin(), tile->data.end())] {
+        return member.recoded({header, data, offset});
+      });
+    }
+  }
+  pool.finish();
+}
 
 bool takes(const std::vector<Range>& members, std::uint64_t index) {
   return members.empty() || std::any_of(members.begin(), members.end(), [&](const Range& range) {
            return range.contains(static_cast<std::int64_t>(index));
          });
+}
+
+void require_members(const std::vector<Range>& members, const TileSource& source) {
+  const auto count = static_cast<std::int64_t>(source.member_index()) + 1;
+  for (const Range& range : members) {
+    const std::int64_t last = range.last < 0 ? range.first : range.last - 1;
+    if (last >= count) {
+      fail_usage("{}: --members asks for member {}, the stream's last is {}", source.name(), last,
+                 count - 1);
+    }
+  }
 }
 
 }  // namespace
@@ -91,12 +135,11 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       tokens.resize(static_cast<std::size_t>(part.token_count));
     }
     writer.begin_member(part, tokens);
-    MemberCopy member(*meta, place, writer, options);
-    const auto want = [&](const format::TileHeader& tile) { return member.wants(tile); };
-    while (const std::optional<Tile> tile = source.next_tile(want)) member.copy(*tile);
+    copy_tiles(source, writer, MemberCopy(*meta, place, options), options.threads);
     writer.end_member();
   }
   if (taken == 0) fail_usage("{}: --members takes none of the stream's members", source.name());
+  require_members(options.members, source);
 }
 
 }  // namespace kv

@@ -1,5 +1,5 @@
 #pragma once
-// Members from one form to another: cut out, coded, decoded. One tile in memory.
+// Members from one form to another: cut out, coded, decoded. A few tiles a thread in memory.
 
 #include "kv/base/range.hh"
 #include "kv/codec/codec.hh"
@@ -18,10 +18,12 @@ struct TranscodeOptions {
   const Codec* codec = nullptr;         // null: as the tiles are
   std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
   std::optional<HistoryEntry> history;  // unset: META's history is dropped
+  int threads = 1;                      // the bytes are the same for any number
 };
 
 // Writes what is chosen of the source's members. A tile that is neither cut nor changed is passed
-// on as it stands. Throws kUsage when nothing is chosen.
+// on as it stands; one that its codec does not shrink is written raw. Throws kUsage when nothing is
+// chosen, or a member that is not there.
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options);
 
 }  // namespace kv

@@ -4,6 +4,7 @@ namespace kv {
 
 struct TileSource::State {
   std::string name;
+  std::optional<std::uint64_t> size_bytes;
   std::optional<IndexedFile> file;
   std::optional<Reader> reader;
   std::size_t next_member = 0;  // of the file
@@ -13,6 +14,7 @@ struct TileSource::State {
 TileSource::TileSource(const std::string& path) : state_(std::make_unique<State>()) {
   Input input = Input::open(path);
   state_->name = input.name();
+  state_->size_bytes = input.size_bytes();
   if (input.size_bytes() && input.name() != "-") {
     try {
       state_->file.emplace(path);
@@ -65,5 +67,7 @@ std::uint64_t TileSource::member_index() const {
 std::uint64_t TileSource::read_bytes() const {
   return state_->reader ? state_->reader->offset() : state_->file->touched_bytes();
 }
+
+std::optional<std::uint64_t> TileSource::size_bytes() const { return state_->size_bytes; }
 
 }  // namespace kv

@@ -27,7 +27,8 @@ class TileSource {
 
   const std::string& name() const;
   std::uint64_t member_index() const;
-  std::uint64_t read_bytes() const;  // of the stream, so far
+  std::uint64_t read_bytes() const;                 // of the stream, so far
+  std::optional<std::uint64_t> size_bytes() const;  // of a regular file
 
  private:
   struct State;
