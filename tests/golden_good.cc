@@ -162,6 +162,39 @@ std::string no_tokens() {
   });
 }
 
+// Channels with means and signs of their own, as keys have them: what codecs look for.
+std::string channels(DType dtype) {
+  Meta meta = small_meta(64, dtype);
+  meta.layers.resize(1);
+  meta.layers[0].geometry.k_dim = 4;
+  return samples::written([&](Writer& writer) {
+    writer.begin_member(meta, samples::ids(64));
+    for (const auto& [layer, kind] : meta.tensors()) {
+      const TensorView shape = meta.shape_of({.kind = kind, .dtype = dtype, .token_count = 64});
+      const auto width = static_cast<std::size_t>(shape.row_values());
+      std::vector<float> values(64 * width);
+      std::uint32_t noise = 1;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        noise = noise * 1664525u + 1013904223u;
+        const auto channel = static_cast<float>(i % width);
+        const float mean =
+            (i % width % 3 == 0 ? -1.0f : 1.0f) * (channel + 0.5f) * (channel + 0.5f);
+        values[i] = mean + static_cast<float>(noise >> 16) / 65536.0f;
+      }
+      Bytes data(values.size() * dtype_size_bytes(dtype));
+      if (dtype == DType::kI8) {
+        for (std::size_t i = 0; i < data.size(); ++i) {
+          data[i] = static_cast<std::byte>(static_cast<int>(values[i]));
+        }
+      } else {
+        convert(std::as_bytes(std::span(values)), DType::kF32, data, dtype);
+      }
+      writer.write_raw(kind, layer, {dtype, shape.shape, data});
+    }
+    writer.end_member();
+  });
+}
+
 }  // namespace
 
 Files good() {
@@ -180,6 +213,7 @@ Files good() {
   for (const DType dtype :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2, DType::kI8}) {
     files.emplace_back(dtype_name(dtype), member(small_meta(5, dtype)));
+    files.emplace_back(fmt::format("channels_{}", dtype_name(dtype)), channels(dtype));
   }
   return files;
 }

@@ -2,14 +2,17 @@
 """A second, slow decoder of kv(5), written from the man page alone.
 
 refdecode.py FILE prints JSON: a list of members, each with its META, token ids, and tiles with the
-SHA-256 of their data. Exit status 3 and one line on stderr: the stream is refused.
+SHA-256 of their data; of tiles in the codec "planes" also that of the elements, if the program zstd
+is there. Exit status 3 and one line on stderr: the stream is refused.
 """
 
 import hashlib
 import json
 import math
 import re
+import shutil
 import struct
+import subprocess
 import sys
 
 MASK64 = (1 << 64) - 1
@@ -331,6 +334,51 @@ class Tiles:
                 "token_begin": begin, "token_count": count, "quality": quality}
 
 
+# --- The codec "planes" ---------------------------------------------------------------------------
+
+def zstd(data):
+    """Exactly one frame's content."""
+    done = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True)
+    require(done.returncode == 0, "a plane is no zstd frame")
+    return done.stdout
+
+
+def decode_planes(tile, row, coded):
+    size = DTYPES[tile["dtype"]]
+    bits, count = 8 * size, tile["token_count"] * row
+    require(tile["quality"] == 0, "planes of a quality")
+    at = 4
+    require(len(coded) >= at, "no count of channels")
+    channels = u32(coded, 0)
+    require(channels in (0, row), "another count of channels")
+    require(len(coded) - at >= 2 * channels, "shifts are missing")
+    shifts = struct.unpack_from(f"<{channels}H", coded, at)
+    at += 2 * channels
+    planes = []
+    for _ in range(size):
+        require(len(coded) - at >= 4, "a plane is missing")
+        field = u32(coded, at)
+        length = field & 0x7FFFFFFF
+        require(len(coded) - at - 4 >= length, "a plane is cut")
+        plane = coded[at + 4:at + 4 + length]
+        planes.append(plane if field >> 31 else zstd(plane))
+        require(len(planes[-1]) == count, "a plane of another size")
+        at += 4 + length
+    require(at == len(coded), "bytes behind the planes")
+    out = bytearray()
+    for i in range(count):
+        value = int.from_bytes(bytes(plane[i] for plane in planes), "big")
+        if channels:
+            shift = shifts[i % row]
+            require(shift & 0x1E == 0, "reserved bits of a shift")
+            moved = shift & ~0x1F
+            moved = moved >> (16 - bits) if bits < 16 else moved << (bits - 16)
+            value = (value - moved) % (1 << bits)
+            value ^= (shift & 1) << (bits - 1)
+        out += value.to_bytes(size, "little")
+    return bytes(out)
+
+
 # --- The stream ---------------------------------------------------------------------------------
 
 MAGIC = bytes.fromhex("8b4b56430d0a1a0a")
@@ -389,6 +437,10 @@ class Stream:
                 require(len(payload) >= 32, "no tile header")
                 tile = tiles.accept(payload[:32], len(payload) - 32)
                 tile["sha256"] = hashlib.sha256(payload[32:]).hexdigest()
+                if tile["codec"] == 1 and shutil.which("zstd"):
+                    row = tiles.rows[tile["layer"], tile["kind"]]
+                    elements = decode_planes(tile, row, payload[32:])
+                    tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
                 decoded.append(tile)
                 entries.append(struct.pack("<QQQQ", at, len(payload), payload_hash, 0)
                                + payload[:32])
