@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Makes report.txt, report.kv and report.kvz in the data folder.
+mkdir -p "$2"
+source "$(dirname "$0")/lib.sh"
+head -n 9 "$tests/../examples/data/report.txt" >"$data/report.txt"
+if has_model; then
+  kvprefill -m smollm2 --no-history "$data/report.txt" -f -o "$data/report.kv"
+else
+  echo "no model: a golden file stands in for report.kv"
+  cp "$tests/golden/v1/tiles.kv" "$data/report.kv"
+fi
+kvencode --lossless --no-history "$data/report.kv" -f -o "$data/report.kvz"

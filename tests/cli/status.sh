@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The exit statuses of kv(7), with one clear line each.
+source "$(dirname "$0")/lib.sh"
+for tool in kvinfo kvcat kvencode kvdecode; do
+  option=()
+  [ $tool = kvencode ] && option=(--lossless)
+  expect 4 $tool "${option[@]}" no-such-file
+  says 'open no-such-file: No such file or directory'
+  expect 4 $tool "${option[@]}" /
+  printf 'not a kv stream at all' >text
+  expect 3 $tool "${option[@]}" text
+  says 'text: '
+  : >empty
+  expect 3 $tool "${option[@]}" empty
+  head -c 2000 "$data/report.kv" >cut.kv
+  expect 3 $tool "${option[@]}" cut.kv
+  says truncated
+done
+expect 2 kvencode "$data/report.kv"
+expect 2 kvencode -l 3 "$data/report.kv"
+says 'level 3 is lossy'
+expect 2 kvencode --lossless --codec zip "$data/report.kv"
+expect 2 kvcat --tokens 5:2 "$data/report.kv"
+expect 2 kvcat --tokens 0:99999999 "$data/report.kv"
+expect 2 kvcat --layers 500:600 "$data/report.kv"
+expect 2 kvcat --members 7 "$data/report.kv"
+expect 2 kvcat --tokens x "$data/report.kv"
+expect 2 kvcat --join --tokens 0:2 "$data/report.kv"
+expect 3 kvcat --join "$data/report.kv"
+expect 3 kvcat --join "$data/report.kv" "$data/report.kv"
+says 'no parts of one cache'
+expect 5 kvinfo -m no-such-model
+expect 0 kvinfo --check -q "$data/report.kv"
+[ ! -s out ] || fail 'quiet --check speaks'
+cat "$data/report.kv" "$tests/golden/v1/f32.kv" >two.kv
+if [ -x "$tools/kvgen" ]; then
+  expect 2 kvprefill "$data/report.txt"
+  expect 5 kvprefill -m no-such-model "$data/report.txt"
+  expect 2 kvprefill -m smollm2 --shard 3/2 "$data/report.txt"
+fi
+if has_model; then
+  expect 3 kvgen -m smollm2 "$tests/golden/v1/f32.kv" x
+  says 'made by model'
+  expect 3 kvgen -m smollm2 two.kv x
+  kvcat --tokens 5: "$data/report.kv" >tail.kv
+  expect 3 kvgen -m smollm2 tail.kv x
+  says 'begins at position 5'
+  kvcat --layers 0:5 "$data/report.kv" >few.kv
+  expect 3 kvgen -m smollm2 few.kv x
+  expect 3 kvprefill -m smollm2 empty
+  says 'is empty'
+  expect 2 kvprefill -m smollm2 --hidden 99 "$data/report.txt"
+  expect 2 kvprefill -m smollm2 --dtype int8 "$data/report.txt"
+  if [ ! -e /dev/nvidia0 ]; then
+    expect 5 kvgen -m smollm2 --device cuda --no-cache x
+  fi
+fi
