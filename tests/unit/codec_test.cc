@@ -137,3 +137,67 @@ TEST_CASE("damaged bytes decode to something or are refused, never worse") {
   }
   CHECK(refused > 0);
 }
+
+TEST_CASE("a channel's mean, sign and scale cost next to nothing") {
+  // Channels far from zero, every third negative: what keys look like before the rotation.
+  std::vector<std::uint16_t> values;
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 1024 * 64; ++i) {
+    const int channel = i % 64;
+    const double noise = static_cast<double>(random() >> 11) * 0x1p-53;
+    const double value = std::ldexp(channel % 3 ? 1.5 + noise : -1.5 - noise, channel % 11 - 5);
+    values.push_back(
+        static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16));
+  }
+  const kv::ByteView raw = std::as_bytes(std::span(values));
+  std::size_t size = 0;
+  CHECK(round_trip(DType::kBF16, 1024, 64, raw, &size) == kv::Bytes(raw.begin(), raw.end()));
+  CHECK(static_cast<double>(size) < static_cast<double>(raw.size()) * 9.2 / 16);
+}
+
+TEST_CASE("fields that are not as kv(5) says") {
+  const kv::Bytes raw = normal_values(DType::kBF16, 64, 4);
+  const kv::Codec& codec = kv::codec_by_name("planes");
+  const kv::format::TileHeader tile = tile_of(DType::kBF16, 64);
+  const kv::Bytes coded = codec.encode(tile, {DType::kBF16, {64, 1, 4}, raw});
+  kv::Bytes out(raw.size());
+  const auto refused = [&](std::size_t at, std::uint8_t byte,
+                           const kv::format::TileHeader& header) {
+    kv::Bytes changed = coded;
+    changed[at] = std::byte{byte};
+    try {
+      codec.decode(header, changed, "place", out);
+    } catch (const kv::Error& error) {
+      CHECK(error.kind() == kv::ErrorKind::kInput);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  REQUIRE(refused(0, 4, tile).empty());  // 4 channels, as it is
+  CHECK(refused(0, 5, tile) == "place: 5 channels instead of 4");
+  CHECK(refused(4, 0x1E, tile) == "place: reserved bits of channel 0 are set");
+  kv::format::TileHeader refined = tile;
+  refined.quality = 1;
+  CHECK(refused(0, 4, refined) == "place: codec planes has no quality 1");
+  kv::format::TileHeader other = tile;
+  other.token_count = 3;  // 256 values
+  CHECK(refused(0, 4, other) == "place: 256 values do not make 3 rows");
+}
+
+TEST_CASE("a plane of two zstd frames, or with one that skips, is refused") {
+  const kv::Codec& codec = kv::codec_by_name("planes");
+  const kv::format::TileHeader tile = tile_of(DType::kI8, 64);
+  const kv::Bytes raw(64 * 4, std::byte{3});
+  const kv::Bytes coded = codec.encode(tile, {DType::kI8, {64, 1, 4}, raw});
+  kv::Bytes out(raw.size());
+  codec.decode(tile, coded, "place", out);
+  CHECK(out == raw);
+  const std::size_t field = 4 + 2 * 4;
+  kv::Bytes longer = coded;
+  const std::uint8_t skippable[] = {0x50, 0x2A, 0x4D, 0x18, 0, 0, 0, 0};
+  longer.insert(longer.end(), reinterpret_cast<const std::byte*>(skippable),
+                reinterpret_cast<const std::byte*>(skippable) + sizeof(skippable));
+  longer[field] = static_cast<std::byte>(std::to_integer<unsigned>(longer[field]) + 8);
+  CHECK_THROWS_WITH_AS(codec.decode(tile, longer, "place", out),
+                       "place: plane 0 is not one zstd frame of 256 bytes", kv::Error);
+}
