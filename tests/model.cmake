@@ -6,4 +6,7 @@ if(KVTOOLS_TORCH)
   add_test(NAME peers.model
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/model_reference.sh $<TARGET_FILE:model_probe>)
   set_tests_properties(peers.model PROPERTIES SKIP_RETURN_CODE 125 TIMEOUT 1800)
+
+  add_executable(prefill_bench ${PROJECT_SOURCE_DIR}/bench/prefill.cc)
+  target_link_libraries(prefill_bench PRIVATE kv_model kv_torch)
 endif()

@@ -4,6 +4,7 @@
 #include "kv/model/attention.hh"
 #include "kv/model/dtype.hh"
 #include "kv/model/layer.hh"
+#include "kv/model/parallel.hh"
 #include "kv/model/torch_guard.hh"
 
 #include <ATen/Parallel.h>
@@ -114,6 +115,7 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
   if (options.threads < 0) fail_usage("-: {} threads: must be 0 or more", options.threads);
   return guarded([&] {
     if (options.threads > 0) at::set_num_threads(options.threads);
+    if (at::get_num_threads() > 1) share_cores();
     const at::NoGradGuard no_grad;
     auto state = std::unique_ptr<State>(
         new State{checkpoint, checkpoint.config(), {}, false, {}, {}, std::nullopt});

@@ -1,10 +1,14 @@
 #include "kv/model/parallel.hh"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <exception>
+#include <mutex>
+#include <thread>
 
 extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
 
@@ -44,6 +48,19 @@ void parallel_ranges(std::int64_t count, std::int64_t grain,
                      const std::function<void(std::int64_t, std::int64_t)>& body) {
   parallel_items((count + grain - 1) / grain,
                  [&](std::int64_t i) { body(i * grain, std::min(count, (i + 1) * grain)); });
+}
+
+// libgomp spins briefly when it knows of more threads than cores, and reads its environment before
+// main(); so a second, small pool is made, which sleeps for ever.
+void share_cores() {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  static std::once_flag once;
+  std::call_once(once, [] {
+    std::thread([] {
+      GOMP_parallel([](void*) {}, nullptr, 2, 0);
+      for (;;) ::pause();
+    }).detach();
+  });
 }
 
 }  // namespace kv

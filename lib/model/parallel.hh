@@ -14,4 +14,9 @@ void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>&
 void parallel_ranges(std::int64_t count, std::int64_t grain,
                      const std::function<void(std::int64_t, std::int64_t)>& body);
 
+// Makes threads that wait for each other sleep after some microseconds rather than spin for
+// milliseconds, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT say what to do. Two threads that spin on
+// two cores which others use too come almost to a standstill.
+void share_cores();
+
 }  // namespace kv

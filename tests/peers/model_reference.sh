@@ -8,6 +8,8 @@ if ! "$python" -c 'import torch, transformers, gguf' 2>/dev/null; then
   echo "SKIPPED: no $python with torch, transformers and gguf" >&2
   exit 125
 fi
+# LibTorch's threads spin for milliseconds, which is a standstill where others use the cores.
+export OMP_WAIT_POLICY=passive
 set -- "$1"
 if [ -f "$model" ] && [ -f "$text" ]; then
   set -- "$1" --gguf "$model" --text "$text"
