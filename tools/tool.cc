@@ -23,7 +23,8 @@ int complain(const char* tool, const std::string& message, ErrorKind kind) {
 // A full disk shows only when the last buffer is written.
 int close_stdout(const char* tool, int status) {
   const bool failed = std::ferror(stdout) != 0;
-  if (std::fclose(stdout) != 0 || failed) {
+  // A body that failed has said why.
+  if ((std::fclose(stdout) != 0 || failed) && status <= status_of(ErrorKind::kNo)) {
     return complain(tool, "write -: the output could not be written", ErrorKind::kIo);
   }
   return status;

@@ -34,3 +34,15 @@ says() { grep -qF -- "$1" err || fail "not said: '$1' but: $(<err)"; }
 absent() { for f in "$@"; do [ ! -e "$f" ] || fail "$f is there"; done; }
 # No file but these.
 only() { [ "$(ls -A)" = "$(printf '%s\n' "$@" | sort)" ] || fail "left over: $(ls -A)"; }
+# judge STATUS WANTED TEXT WHAT: what `expect` and `says` check, of a command that ran in a pipeline
+# or in the background with its stderr in ./err.
+judge() {
+  [ "$1" = "$2" ] || fail "$4: status $1, not $2: $(head -c 500 err)"
+  [ "$(wc -l <err)" = 1 ] || fail "$4: not one line: $(head -c 500 err)"
+  says "$3"
+}
+# big.kv, for what has to last a while: LAYERS times 32 MiB in 16 tiles.
+big() {
+  [ -x "$tools/../tests/synthetic_kv" ] || skip 'synthetic_kv is not built'
+  "$tools/../tests/synthetic_kv" "$1" 8192 >big.kv
+}

@@ -1,50 +1,54 @@
 #!/usr/bin/env bash
-# pipes.sh TOOLS SOURCE BUILD: who writes into a closed pipe dies of SIGPIPE, silently; who reads
-# from a writer that died says that the input is cut short.
+# Who writes into a closed pipe dies of SIGPIPE without a word; who reads from a writer that died
+# says that its input is cut short, and leaves no output.
 source "$(dirname "$0")/lib.sh"
-sample
-big
+big 4
+mkdir clean
 
 for tool in kvcat kvdecode 'kvencode --lossless' 'kvinfo --hex'; do
+  set +e +o pipefail
   # shellcheck disable=SC2086
   $tool big.kv 2>err | head -c 100 >/dev/null
   status=${PIPESTATUS[0]}
-  [ "$status" = 141 ] || fail "$tool into a closed pipe: status $status instead of 141"
-  [ ! -s err ] || fail "$tool into a closed pipe says: $(cat err)"
+  set -e -o pipefail
+  # --hex may be through before head is.
+  [ "$status" = 141 ] || [[ $tool == *hex && $status = 0 ]] || fail "$tool: status $status, not 141"
+  [ ! -s err ] || fail "$tool into a closed pipe says: $(<err)"
 done
 
+size=$(stat -c %s "$data/report.kv")
 for tool in kvinfo kvcat kvdecode 'kvencode --lossless' 'kvcat --join'; do
-  mkdir clean
-  for size in 0 7 16 40 1000 4000000 8389000; do
-    output=
-    [ "$tool" = kvinfo ] || output='-o clean/a.kv'
-    # shellcheck disable=SC2086
-    head -c $size sample.kv | $tool $output >out 2>err
-    judge 3 '-: ' $? "$tool of $size bytes"
-    only clean
+  output=(-o clean/a.kv)
+  [ "$tool" = kvinfo ] && output=()
+  for bytes in 7 16 40 1000 $((size / 2)) $((size - 1)); do
+    head -c "$bytes" "$data/report.kv" >part
+    status=0
+    # shellcheck disable=SC2002,SC2086
+    cat part | $tool "${output[@]}" >out 2>err || status=$?
+    judge $status 3 'truncated' "$tool of the first $bytes bytes"
+    (cd clean && only)
   done
-  rmdir clean
 done
 
-# A writer that is killed.
+# A named pipe is opened once: its writer, who waits for a reader, is not cut off.
 mkfifo fifo
-kvcat big.kv >fifo &
-writer=$!
-kvinfo fifo >out 2>err &
-reader=$!
-kill -STOP $reader
-sleep 0.2
-kill -KILL $writer
-kill -CONT $reader
-wait $reader
-judge 3 'fifo: .*truncated|fifo: .*cut' $? "kvinfo behind a killed writer"
-wait $writer 2>/dev/null
+kvcat --tokens :3 "$data/report.kv" >head.kv
+kvcat --tokens 3: "$data/report.kv" >tail.kv
+for reader in 'kvinfo fifo' 'kvcat fifo' 'kvcat --join fifo tail.kv'; do
+  cat head.kv >fifo &
+  # shellcheck disable=SC2086
+  expect 0 timeout 20 $reader
+  wait $! || fail "the writer before $reader ended with $?"
+done
 
-# As long as the others in a pipe do.
-expect 0 '' bash -o pipefail -c \
-  'cat sample.kv | kvencode --lossless --no-history | kvdecode --no-history | kvcat --no-history >x.kv'
-kvcat --no-history sample.kv >y.kv
-same x.kv y.kv
-cat x.kv y.kv | kvinfo --check >out 2>err || fail "two members in a pipe: $(cat err)"
-grep -q '2 members' out || fail "two members in a pipe: $(cat out)"
-done_testing
+# A writer that is killed in the middle.
+status=0
+bash -c 'ulimit -c 0; head -c 1000000 big.kv; kill -KILL $$' | kvdecode -o clean/a.kv 2>err || status=$?
+judge $status 3 truncated 'kvdecode behind a killed writer'
+(cd clean && only)
+
+# The same bytes through any number of pipes.
+# shellcheck disable=SC2002
+cat "$data/report.kv" | kvencode --lossless --no-history | kvdecode --no-history |
+  kvcat --no-history | cmp - <(kvcat --no-history "$data/report.kv")
+cat "$data/report.kv" "$data/report.kvz" | kvinfo --check | grep -q '2 members' || fail 'two members'
