@@ -40,7 +40,8 @@ int program_body(const Options& o, const kv::Invocation& call) {
     kv::join(files, writer, options.history);
   } else {
     for (const std::string& file : files) {
-      kv::TileSource source(file);
+      kv::TileSource source(
+          file, options.selects() ? kv::TileSource::Access::kSome : kv::TileSource::Access::kAll);
       kv::transcode(source, writer, options);
     }
   }

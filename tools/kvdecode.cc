@@ -35,7 +35,8 @@ int program_body(const Options& o, const kv::Invocation& call) {
   if (!o.members.empty()) options.members = kv::parse_ranges(o.members, "--members");
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
-  kv::TileSource source(o.file);
+  kv::TileSource source(
+      o.file, options.selects() ? kv::TileSource::Access::kSome : kv::TileSource::Access::kAll);
   kv::Output output = kv::open_output(o.output);
   kv::Writer writer(output);
   kv::transcode(source, writer, options);

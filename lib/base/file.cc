@@ -219,6 +219,11 @@ void Output::write(ByteView first, ByteView second) {
                                    iovec{const_cast<std::byte*>(part.data()), part.size()}};
     const ssize_t got = writev(state_->fd.number(), pieces.data(), pieces.size());
     if (got < 0 && errno == EINTR) continue;
+    // The pages of a mapped input are gone when another program has cut the file.
+    if (got < 0 && errno == EFAULT) {
+      fail_input("{}: an input file was cut short by another program while it was read; run again",
+                 state_->name);
+    }
     if (got < 0) fail_errno("write " + state_->name);
     const auto done = static_cast<std::size_t>(got);
     state_->written_bytes += done;

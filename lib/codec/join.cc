@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 namespace kv {
 namespace {
@@ -16,7 +17,7 @@ struct Part {
   const Meta& meta() const { return file->meta(member); }
 };
 
-// An unnamed copy: gone with the process, whatever happens.
+// An unnamed copy with an index: gone with the process, whatever happens.
 std::string spooled(const std::string& path, Fd& keep) {
   const char* folder = std::getenv("TMPDIR");
   std::string name = fmt::format("{}/kvcat.XXXXXX", folder && *folder ? folder : "/tmp");
@@ -27,9 +28,30 @@ std::string spooled(const std::string& path, Fd& keep) {
   Output output = Output::from_fd(Fd(dup(keep.number())), name);
   Writer writer(output);
   TileSource source(path);
-  transcode(source, writer, {});
+  while (const std::optional<Meta> meta = source.next_member()) {
+    writer.begin_member(*meta, source.tokens());
+    const auto all = [](const format::TileHeader&) { return true; };
+    while (const std::optional<Tile> tile = source.next_tile(all)) {
+      writer.write_tile(tile->header, tile->data);
+    }
+    writer.end_member();
+  }
   output.commit();
   return inode;
+}
+
+// A pipe may be opened only once: its writer would be cut off.
+std::shared_ptr<IndexedFile> opened(const std::string& path, std::vector<Fd>& spools) {
+  std::error_code unknown;
+  if (std::filesystem::is_regular_file(path, unknown)) {
+    try {
+      return std::make_shared<IndexedFile>(path);
+    } catch (const Error& error) {
+      // No index, or damage: copying it finds out which, and says where.
+      if (error.kind() != ErrorKind::kInput) throw;
+    }
+  }
+  return std::make_shared<IndexedFile>(spooled(path, spools.emplace_back()));
 }
 
 class Join {
@@ -67,9 +89,7 @@ class Join {
   const Part& first() const { return parts_.front(); }
 
   void add(const std::string& path) {
-    const bool regular = !path.empty() && path != "-" && Input::open(path).size_bytes();
-    auto file =
-        std::make_shared<IndexedFile>(regular ? path : spooled(path, spools_.emplace_back()));
+    const std::shared_ptr<IndexedFile> file = opened(path, spools_);
     const std::string name = path.empty() ? "-" : path;
     for (std::size_t i = 0; i < file->members(); ++i) {
       parts_.push_back({file, i, fmt::format("{}: member {}", name, i)});
@@ -86,6 +106,8 @@ class Join {
     if (a.dtype != b.dtype) differ(first(), part, "two dtypes");
     if (a.rope_applied != b.rope_applied) differ(first(), part, "keys with and without RoPE");
     if (a.codec != b.codec) differ(first(), part, "two codecs");
+    if (a.quality_layers != b.quality_layers)
+      differ(first(), part, "two numbers of quality layers");
   }
 
   void add_tokens(Meta& whole, std::size_t i) const {
@@ -122,6 +144,10 @@ class Join {
     if (!whole.layers.empty() && !meta.layers.empty() &&
         meta.layers.front().index <= whole.layers.back().index) {
       differ(parts_[i - 1], parts_[i], "the same layers, or layers not in ascending order");
+    }
+    if (!whole.hidden_layers.empty() && !meta.hidden_layers.empty() &&
+        meta.hidden_layers.front() <= whole.hidden_layers.back()) {
+      differ(parts_[i - 1], parts_[i], "E of the same layers, or not in ascending order");
     }
     whole.layers.insert(whole.layers.end(), meta.layers.begin(), meta.layers.end());
     whole.hidden_layers.insert(whole.hidden_layers.end(), meta.hidden_layers.begin(),

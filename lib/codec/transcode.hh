@@ -19,6 +19,9 @@ struct TranscodeOptions {
   std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
   std::optional<HistoryEntry> history;  // unset: META's history is dropped
   int threads = 1;                      // the bytes are the same for any number
+
+  // Whether anything may be left out; what is not selected need not be read.
+  bool selects() const { return !members.empty() || !layers.whole() || !tokens.whole(); }
 };
 
 // Writes what is chosen of the source's members. A tile that is neither cut nor changed is passed

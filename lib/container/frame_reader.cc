@@ -81,7 +81,8 @@ bool FrameReader::begin_member() {
   member_offset_ = offset_;
   const std::size_t got = read(bytes);
   if (got == 0) {
-    if (members_ == 0) fail_input("{}: empty, not a kv stream; give a .kv file", name());
+    if (members_ == 0 && !options_.allow_empty)
+      fail_input("{}: empty, not a kv stream; give a .kv file", name());
     return false;
   }
   std::memcpy(&member, bytes.data(), sizeof(member));

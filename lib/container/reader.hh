@@ -32,7 +32,8 @@ struct FieldNote {
 class Reader {
  public:
   struct Options {
-    bool verify = true;  // payload hashes; header hashes are always verified
+    bool verify = true;        // payload hashes; header hashes are always verified
+    bool allow_empty = false;  // a stream of no bytes has no member, instead of being refused
     std::function<void(const FieldNote&)> on_field;  // called for each field, in order
   };
 

@@ -11,11 +11,11 @@ struct TileSource::State {
   std::size_t next_entry = 0;   // of the current member's index
 };
 
-TileSource::TileSource(const std::string& path) : state_(std::make_unique<State>()) {
+TileSource::TileSource(const std::string& path, Access access) : state_(std::make_unique<State>()) {
   Input input = Input::open(path);
   state_->name = input.name();
   state_->size_bytes = input.size_bytes();
-  if (input.size_bytes() && input.name() != "-") {
+  if (access == Access::kSome && input.size_bytes() && input.name() != "-") {
     try {
       state_->file.emplace(path);
       return;

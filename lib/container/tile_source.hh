@@ -16,8 +16,11 @@ class TileSource {
  public:
   using WantFn = std::function<bool(const format::TileHeader&)>;
 
+  // kAll reads and verifies every byte; kSome, where it can, only what is asked for.
+  enum class Access { kAll, kSome };
+
   // "-" or "": stdin. Throws as Reader does.
-  explicit TileSource(const std::string& path);
+  explicit TileSource(const std::string& path, Access access = Access::kAll);
   ~TileSource();
 
   std::optional<Meta> next_member();

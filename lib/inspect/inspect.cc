@@ -13,9 +13,9 @@ void add_tile(MemberReport& report, const format::TileHeader& tile, std::uint64_
   sum.raw_bytes += static_cast<std::uint64_t>(shape.shape[0]) * shape.row_bytes();
 }
 
-std::vector<MemberReport> read_through(const std::string& path) {
+std::vector<MemberReport> read_through(Input input) {
   std::vector<MemberReport> members;
-  Reader reader(Input::open(path));
+  Reader reader(std::move(input));
   std::uint64_t begin = 0;
   while (std::optional<Meta> meta = reader.next_member()) {
     MemberReport& report = members.emplace_back();
@@ -48,15 +48,16 @@ std::vector<MemberReport> read_index(const IndexedFile& file) {
 }  // namespace
 
 std::vector<MemberReport> inspect(const std::string& path, bool verify) {
-  const bool regular = Input::open(path).size_bytes().has_value() && !path.empty() && path != "-";
-  if (verify || !regular) return read_through(path);
-  try {
-    return read_index(IndexedFile(path));
-  } catch (const Error& error) {
-    // No index, or damage: reading it through finds out which, and says where.
-    if (error.kind() != ErrorKind::kInput) throw;
-    return read_through(path);
+  Input input = Input::open(path);
+  if (!verify && input.size_bytes() && input.name() != "-") {
+    try {
+      return read_index(IndexedFile(path));
+    } catch (const Error& error) {
+      // No index, or damage: reading it through finds out which, and says where.
+      if (error.kind() != ErrorKind::kInput) throw;
+    }
   }
+  return read_through(std::move(input));
 }
 
 std::string hex_line(const FieldNote& note, ByteView bytes) {

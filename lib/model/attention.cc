@@ -13,7 +13,7 @@
 namespace kv {
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 128;  // times heads of a group: one multiplication
+constexpr std::int64_t kRowsAtOnce = 192;  // times heads of a group: one multiplication
 constexpr std::int64_t kTilesAtOnce = 4;   // scores of 256 keys before each softmax
 
 template <typename T>

@@ -51,7 +51,7 @@ Session Session::open(const std::string& name, const ModelOptions& options) {
 
 std::optional<CacheFile> read_cache(Input input, const Session& session,
                                     const CacheFileOptions& options) {
-  Reader reader(std::move(input));
+  Reader reader(std::move(input), {.allow_empty = true});
   std::optional<Meta> meta = reader.next_member();
   if (!meta) return std::nullopt;
   const std::string name = reader.name();

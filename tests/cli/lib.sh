@@ -46,3 +46,4 @@ big() {
   [ -x "$tools/../tests/synthetic_kv" ] || skip 'synthetic_kv is not built'
   "$tools/../tests/synthetic_kv" "$1" 8192 >big.kv
 }
+empty_folder() { [ -z "$(ls -A "$1")" ] || fail "left in $1: $(ls -A "$1")"; }

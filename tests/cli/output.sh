@@ -54,7 +54,7 @@ big 1
 if mount -t tmpfs -o size=1m none small 2>/dev/null; then
   expect 4 kvcat big.kv -o small/a.kv
   says 'small/a.kv: No space left on device'
-  (cd small && only)
+  empty_folder small
   status=0
   kvcat big.kv >small/b.kv 2>err || status=$?
   judge $status 4 'write -: No space left on device' 'kvcat into a full file system'
@@ -65,4 +65,4 @@ fi
 status=0
 (trap '' XFSZ; ulimit -f 1000; kvcat big.kv -o clean/a.kv) 2>err || status=$?
 judge $status 4 'clean/a.kv: File too large' 'kvcat under ulimit -f'
-(cd clean && only)
+empty_folder clean

@@ -26,7 +26,7 @@ for tool in kvinfo kvcat kvdecode 'kvencode --lossless' 'kvcat --join'; do
     # shellcheck disable=SC2002,SC2086
     cat part | $tool "${output[@]}" >out 2>err || status=$?
     judge $status 3 'truncated' "$tool of the first $bytes bytes"
-    (cd clean && only)
+    empty_folder clean
   done
 done
 
@@ -45,7 +45,7 @@ done
 status=0
 bash -c 'ulimit -c 0; head -c 1000000 big.kv; kill -KILL $$' | kvdecode -o clean/a.kv 2>err || status=$?
 judge $status 3 truncated 'kvdecode behind a killed writer'
-(cd clean && only)
+empty_folder clean
 
 # The same bytes through any number of pipes.
 # shellcheck disable=SC2002

@@ -40,7 +40,7 @@ if [ -x "$tools/kvgen" ]; then
 fi
 if has_model; then
   expect 3 kvgen -m smollm2 "$tests/golden/v1/f32.kv" x
-  says 'made by model'
+  says 'not with'
   expect 3 kvgen -m smollm2 two.kv x
   kvcat --tokens 5: "$data/report.kv" >tail.kv
   expect 3 kvgen -m smollm2 tail.kv x

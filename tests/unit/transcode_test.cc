@@ -16,7 +16,7 @@ namespace {
 std::string transcoded(const std::string& stream, const TranscodeOptions& options) {
   const samples::MemoryFile file(stream);
   return samples::written([&](Writer& writer) {
-    TileSource source(file.path());
+    TileSource source(file.path(), TileSource::Access::kSome);
     transcode(source, writer, options);
   });
 }
