@@ -1,3 +1,4 @@
+#include "kv/base/printable.hh"
 #include "kv/codec/codec.hh"
 #include "kv/inspect/inspect.hh"
 
@@ -40,8 +41,11 @@ std::string layers_text(const Meta& meta) {
            meta.layers[end].latent_dim == meta.layers[i].latent_dim) {
       ++end;
     }
-    text += fmt::format("  layers       {}-{}: {}\n", meta.layers[i].index,
-                        meta.layers[end - 1].index, geometry(meta.layers[i]));
+    const std::uint32_t first = meta.layers[i].index, last = meta.layers[end - 1].index;
+    text +=
+        fmt::format("  layers       {}: {}\n",
+                    first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last),
+                    geometry(meta.layers[i]));
     i = end;
   }
   return text;
@@ -51,7 +55,7 @@ std::string member_text(const MemberReport& report) {
   const Meta& meta = report.meta;
   std::string text;
   const auto row = [&](const char* label, const std::string& value) {
-    if (!value.empty()) text += fmt::format("  {:<12} {}\n", label, value);
+    if (!value.empty()) text += fmt::format("  {:<12} {}\n", label, printable(value));
   };
   row("model",
       fmt::format("{} ({}) {}", meta.model.name, meta.model.architecture, meta.model.fingerprint));

@@ -47,4 +47,5 @@ size=$(stat -c %s "$data/report.kvz")
 kvdecode --no-history --layers 0:1 --tokens 0:2 <"$data/report.kvz" | cmp - few
 
 kvinfo --json whole.kv | python3 -m json.tool >/dev/null
-kvinfo --hex whole.kv | grep -q META || fail '--hex does not name META'
+kvinfo --hex whole.kv >hex
+grep -q META hex || fail '--hex does not name META'

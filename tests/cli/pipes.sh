@@ -41,6 +41,12 @@ for reader in 'kvinfo fifo' 'kvcat fifo' 'kvcat --join fifo tail.kv'; do
   wait $! || fail "the writer before $reader ended with $?"
 done
 
+# Parts in a pipe keep their history; a file without an index is read through.
+# shellcheck disable=SC2002
+cat head.kv tail.kv | kvcat --join | kvinfo --json | grep -qF '"--tokens",":3"' || fail 'history'
+expect 3 kvcat --join "$tests/golden/v1/no_index.kv" head.kv
+says 'two models'
+
 # A writer that is killed in the middle.
 status=0
 bash -c 'ulimit -c 0; head -c 1000000 big.kv; kill -KILL $$' | kvdecode -o clean/a.kv 2>err || status=$?
