@@ -5,3 +5,7 @@ kv_fuzz(planes LIBS kv_codec)
 add_test(NAME cli.kvencode
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/kvencode.sh $<TARGET_FILE_DIR:kvencode>
                  $<TARGET_FILE:synthetic_kv>)
+
+# What bench/codec.sh runs.
+add_executable(codec_bench ${PROJECT_SOURCE_DIR}/bench/codec.cc)
+target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
