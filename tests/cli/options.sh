@@ -8,6 +8,17 @@ page=$tests/../man/$tool.1
 # ".It Fl o , Fl -output Ar FILE" -> -o --output
 sed -n 's/^\.It //p' "$page" | grep -o 'Fl [^ ,]*' | sed 's/Fl /-/' | sort -u >manual
 diff code manual >difference || fail "$page and --dump-options differ: $(cat difference)"
+# With their arguments, and each with a word of help.
+"$tool" --dump-options | awk -F '\t' '$1 { n = split($1, names, ",")
+  if (!$3) print $1 " has no help"
+  for (i = 1; i <= n; ++i) print names[i] ($2 ? " " $2 : "") }' | sort -u >code_arguments
+sed -n 's/^\.It //p' "$page" | awk '/^Fl / { n = 0
+  for (i = 1; i <= NF; ++i) {
+    if ($i == "Fl") names[++n] = "-" $++i
+    if ($i == "Ar") { ++i; while (n) print names[n--] " " $i }
+  }
+  while (n) print names[n--] }' | sort -u >manual_arguments
+diff code_arguments manual_arguments >difference || fail "arguments in $page: $(cat difference)"
 "$tool" --help >help
 grep -q '^Examples:' help || fail '--help has no examples'
 while read -r name; do
