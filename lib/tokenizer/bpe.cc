@@ -69,6 +69,8 @@ void MergeTable::add(TokenId left, TokenId right, Merge merge) {
   if (slot.pair != kFree) return;
   slot = {pair, merge};
   ++used_;
+  const std::uint64_t entry[] = {pair, merge.rank, static_cast<std::uint64_t>(merge.id)};
+  hash_ = xxh3_64(std::as_bytes(std::span(entry)), hash_);
 }
 
 const Merge* MergeTable::find(TokenId left, TokenId right) const {

@@ -47,6 +47,8 @@ class MergeTable {
   // The first of equal pairs counts.
   void add(TokenId left, TokenId right, Merge merge);
   const Merge* find(TokenId left, TokenId right) const;
+  // A hash over all merges; of the table, so that it does not depend on how a file spells them.
+  std::uint64_t hash() const { return hash_; }
 
  private:
   struct Slot {
@@ -58,6 +60,7 @@ class MergeTable {
 
   std::vector<Slot> slots_;
   std::size_t used_ = 0;
+  std::uint64_t hash_ = 0;
 };
 
 // Merges `symbols` in place until no pair is in the table. O(n log n).

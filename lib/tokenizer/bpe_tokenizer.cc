@@ -15,6 +15,12 @@ constexpr std::string_view kUnderline = "\xE2\x96\x81";  // U+2581
 constexpr std::size_t kCacheWords = 1u << 16;
 constexpr std::size_t kCacheWordBytes = 64;
 
+// NFC changes nothing below U+0300, whose lead byte is 0xCC.
+bool is_composed(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
+}
+
 std::string composed(std::string_view text, const std::string& place) {
   utf8proc_uint8_t* result = nullptr;
   const utf8proc_ssize_t size =
@@ -56,6 +62,13 @@ int fallback_byte(std::string_view piece) {
 }
 
 }  // namespace
+
+void TokenizerParts::add_merge(std::string_view whole, std::size_t left, std::uint32_t rank) {
+  const TokenId a = vocabulary.find(whole.substr(0, left));
+  const TokenId b = vocabulary.find(whole.substr(left));
+  const TokenId id = vocabulary.find(whole);
+  if (a >= 0 && b >= 0 && id >= 0) merges.add(a, b, {rank, id});
+}
 
 BpeTokenizer::BpeTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   for (int byte = 0; byte < 256; ++byte) {
@@ -127,16 +140,24 @@ std::vector<TokenId> BpeTokenizer::encode(std::string_view text, bool parse_spec
   return out;
 }
 
+bool BpeTokenizer::wants_prefix(std::string_view text, bool first) const {
+  const SpacePrefix& prefix = parts_.space_prefix;
+  if (prefix.unless_there && text.starts_with(kUnderline)) return false;
+  return prefix.where == SpacePrefix::Where::kAlways ||
+         (prefix.where == SpacePrefix::Where::kFirst && first);
+}
+
 void BpeTokenizer::encode_plain(std::string_view text, bool first,
                                 std::vector<TokenId>& out) const {
   std::string changed;
-  if (parts_.nfc) {
+  if (parts_.nfc && !is_composed(text)) {
     changed = composed(text, parts_.place);
     text = changed;
   }
   if (parts_.spaces_as_underline) {
-    std::string spaced = parts_.space_prefix && first ? " " + std::string(text) : std::string(text);
-    changed = replaced(spaced, " ", kUnderline);
+    std::string spaced = replaced(text, " ", kUnderline);
+    if (wants_prefix(spaced, first)) spaced.insert(0, kUnderline);
+    changed = std::move(spaced);
     text = changed;
   }
   std::vector<std::string_view> pieces = {text}, cut;
@@ -234,13 +255,14 @@ std::string BpeTokenizer::fingerprint() const {
   for (std::size_t id = 0; id < size(); ++id) {
     fingerprint.add_text(parts_.vocabulary.piece(static_cast<TokenId>(id)));
   }
-  fingerprint.add_text(parts_.merges_fingerprint);
+  fingerprint.add_text(fmt::format("{:016x}", parts_.merges.hash()));
   for (const AddedToken& added : parts_.added) {
     fingerprint.add_text(fmt::format("{} {} {}", added.id, added.text, added.special));
   }
+  for (const SplitRegex& split : parts_.splits) fingerprint.add_text(split.pattern());
   fingerprint.add_text(fmt::format("{} {} {} {} {} {}", parts_.nfc, parts_.ignore_merges,
-                                   parts_.byte_fallback, parts_.space_prefix, parts_.splits.size(),
-                                   parts_.adds_bos));
+                                   parts_.byte_fallback, parts_.spaces_as_underline,
+                                   static_cast<int>(parts_.space_prefix.where), parts_.adds_bos));
   return fingerprint.hex();
 }
 

@@ -18,6 +18,13 @@ struct AddedToken {
   bool lstrip = false, rstrip = false, single_word = false, normalized = false;
 };
 
+// SentencePiece puts a space before a text: the old way before every stretch between added tokens,
+// the new way only where the text begins. Metaspace leaves it out where a space is already.
+struct SpacePrefix {
+  enum class Where { kNever, kFirst, kAlways } where = Where::kNever;
+  bool unless_there = false;
+};
+
 struct TokenizerParts {
   std::string place;      // for messages
   Vocabulary vocabulary;  // raw bytes
@@ -28,12 +35,15 @@ struct TokenizerParts {
   bool ignore_merges = false;        // a piece that is in the vocabulary is taken whole
   bool byte_fallback = false;        // SentencePiece: characters, then bytes as <0xXX>
   bool spaces_as_underline = false;  // SentencePiece: ' ' is U+2581
-  bool space_prefix = false;         // SentencePiece: a space before the text
+  SpacePrefix space_prefix;
   TokenId unknown = -1;
   std::optional<TokenId> bos, eos;
   bool adds_bos = false;
   ChatTemplate chat;
-  std::string merges_fingerprint;
+
+  // Merges the first `left` bytes of `whole` with the others. Of pieces that are not there:
+  // nothing, for such a merge can never happen.
+  void add_merge(std::string_view whole, std::size_t left, std::uint32_t rank);
 };
 
 class BpeTokenizer final : public Tokenizer {
@@ -52,6 +62,7 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   void encode_plain(std::string_view text, bool first, std::vector<TokenId>& out) const;
+  bool wants_prefix(std::string_view text, bool first) const;
   void encode_piece(std::string_view piece, std::vector<TokenId>& out) const;
   void symbols_of(std::string_view piece, std::vector<TokenId>& symbols) const;
   const AddedToken* added_at(std::string_view text, std::size_t at, bool parse_special) const;
@@ -71,5 +82,6 @@ TokenizerParts parts_from_json(std::string_view json, const std::string& place);
 // A piece spelled in GPT-2's printable stand-ins for bytes to these bytes; characters that are none
 // of them stay as they are.
 std::string raw_piece(std::string_view piece);
+void append_raw(std::string_view piece, std::string& out);
 
 }  // namespace kv

@@ -1,5 +1,4 @@
 #include "bpe_tokenizer.hh"
-#include "kv/base/hash.hh"
 #include "kv/gguf/gguf.hh"
 #include "utf8.hh"
 
@@ -15,26 +14,28 @@ enum TokenType : std::int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, k
 void add_merges(const GgufFile& file, TokenizerParts& parts) {
   const std::vector<std::string_view> merges = file.texts("tokenizer.ggml.merges");
   parts.merges.reserve(merges.size());
-  Fingerprint fingerprint;
   std::string whole;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const std::string_view merge = merges[rank];
-    fingerprint.add_text(merge);
     const std::size_t space = merge.find(' ', 1);
     if (space == std::string_view::npos) {
       fail_input("{}: merge {} is not two pieces", parts.place, rank);
     }
-    const std::string left = raw_piece(merge.substr(0, space));
-    const std::string right = raw_piece(merge.substr(space + 1));
-    whole = left + right;
-    const TokenId a = parts.vocabulary.find(left), b = parts.vocabulary.find(right);
-    const TokenId id = parts.vocabulary.find(whole);
-    // A merge of pieces that are not there can never happen.
-    if (a >= 0 && b >= 0 && id >= 0) {
-      parts.merges.add(a, b, {static_cast<std::uint32_t>(rank), id});
-    }
+    whole.clear();
+    append_raw(merge.substr(0, space), whole);
+    const std::size_t left = whole.size();
+    append_raw(merge.substr(space + 1), whole);
+    parts.add_merge(whole, left, static_cast<std::uint32_t>(rank));
   }
-  parts.merges_fingerprint = fingerprint.hex();
+}
+
+std::string spaces_shown(std::string_view piece) {
+  constexpr std::string_view kUnderline = "\xE2\x96\x81";
+  std::string text(piece);
+  for (std::size_t at = 0; (at = text.find(kUnderline, at)) != std::string::npos; ++at) {
+    text.replace(at, kUnderline.size(), " ");
+  }
+  return text;
 }
 
 // SentencePiece merges any two neighbours whose whole is a piece, the best score first.
@@ -60,9 +61,6 @@ void add_scored_merges(const GgufFile& file, const std::vector<std::int64_t>& ty
       if (left >= 0 && right >= 0) parts.merges.add(left, right, {rank, static_cast<TokenId>(i)});
     }
   }
-  Fingerprint fingerprint;
-  fingerprint.add(std::as_bytes(std::span(scores)));
-  parts.merges_fingerprint = fingerprint.hex();
 }
 
 std::optional<TokenId> id_of(const GgufFile& file, std::string_view key, std::size_t size) {
@@ -95,9 +93,9 @@ TokenizerParts parts_from_gguf(const std::string& path) {
   for (const std::string_view token : tokens) characters += token.size();
   parts.vocabulary.reserve(tokens.size(), characters);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const bool added = types[i] == kControl || (types[i] == kUserDefined && !scored);
+    const bool added = types[i] == kControl || types[i] == kUserDefined;
     if (added && !tokens[i].empty()) {
-      parts.added.push_back({.text = std::string(tokens[i]),
+      parts.added.push_back({.text = scored ? spaces_shown(tokens[i]) : std::string(tokens[i]),
                              .id = static_cast<TokenId>(i),
                              .special = types[i] == kControl});
     }
@@ -105,7 +103,9 @@ TokenizerParts parts_from_gguf(const std::string& path) {
   }
   if (scored) {
     parts.byte_fallback = parts.spaces_as_underline = true;
-    parts.space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+    if (file.boolean("tokenizer.ggml.add_space_prefix").value_or(true)) {
+      parts.space_prefix.where = SpacePrefix::Where::kAlways;
+    }
     add_scored_merges(file, types, parts);
     parts.unknown = id_of(file, "tokenizer.ggml.unknown_token_id", tokens.size()).value_or(-1);
   } else {

@@ -1,5 +1,5 @@
 #include "bpe_tokenizer.hh"
-#include "kv/base/hash.hh"
+#include "kv/base/error.hh"
 #include "kv/base/json.hh"
 
 #include <nlohmann/json.hpp>
@@ -13,6 +13,8 @@ using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxPieces = 1u << 22;
+constexpr std::size_t kMaxHoles = 1u << 16;  // ids that no piece has
+constexpr std::string_view kWordPattern = "\xE2\x96\x81[^\xE2\x96\x81]*|[^\xE2\x96\x81]+";
 
 std::string type_of(const json& part) {
   if (!part.is_object()) return "";
@@ -55,7 +57,7 @@ class JsonParts {
   }
 
   TokenizerParts read() {
-    const json model = member(file_, "model");
+    const json& model = member(file_, "model");
     if (!model.is_object() || (type_of(model) != "BPE" && !model.contains("merges"))) {
       bad("model is not BPE");
     }
@@ -76,9 +78,10 @@ class JsonParts {
   [[noreturn]] void bad(const std::string& what) const {
     fail_input("{}: {}; byte-level BPE and BPE with byte fallback are supported", place_, what);
   }
-  static json member(const json& object, const char* key) {
+  static const json& member(const json& object, const char* key) {
+    static const json kNull;
     const auto found = object.find(key);
-    return found == object.end() ? json() : *found;
+    return found == object.end() ? kNull : *found;
   }
   std::string piece(const std::string& text) const { return byte_level_ ? raw_piece(text) : text; }
 
@@ -88,7 +91,7 @@ class JsonParts {
       if (type == "NFC") {
         parts_.nfc = true;
       } else if (type == "Prepend") {
-        parts_.space_prefix = true;
+        parts_.space_prefix.where = SpacePrefix::Where::kAlways;
       } else if (type == "Replace" && text_of(member(step, "pattern"), "String") == " ") {
         parts_.spaces_as_underline = true;
       } else {
@@ -111,18 +114,21 @@ class JsonParts {
         if (text_of(step, "behavior") != "Isolated" || flag(step, "invert", false)) {
           bad("a Split that is not Isolated");
         }
-        const json pattern = member(step, "pattern");
+        const json& pattern = member(step, "pattern");
         const std::string literal = text_of(pattern, "String");
         parts_.splits.emplace_back(literal.empty() ? text_of(pattern, "Regex") : escaped(literal),
                                    place_);
       } else if (type == "Metaspace") {
         parts_.spaces_as_underline = true;
         const std::string scheme = text_of(step, "prepend_scheme");
-        parts_.space_prefix = scheme.empty() ? flag(step, "add_prefix_space", true)
-                                             : scheme == "always" || scheme == "first";
-        if (flag(step, "split", true) && type_of(step) == "Metaspace" && step.contains("split")) {
-          bad("a Metaspace that splits");
-        }
+        const bool old = scheme.empty() && flag(step, "add_prefix_space", true);
+        using Where = SpacePrefix::Where;
+        parts_.space_prefix = {old || scheme == "always" ? Where::kAlways
+                               : scheme == "first"       ? Where::kFirst
+                                                         : Where::kNever,
+                               /*unless_there=*/true};
+        // Cut before each space.
+        if (flag(step, "split", true)) parts_.splits.emplace_back(kWordPattern, place_);
       } else {
         bad(fmt::format("pre-tokenizer '{}'", type));
       }
@@ -130,21 +136,22 @@ class JsonParts {
   }
 
   void read_vocabulary(const json& model) {
-    const json vocab = member(model, "vocab");
+    const json& vocab = member(model, "vocab");
     if (!vocab.is_object() || vocab.size() > kMaxPieces) bad("vocab is not an object");
     std::vector<const std::string*> by_id(vocab.size(), nullptr);
-    std::vector<std::string> added_texts;
-    const json added = member(file_, "added_tokens");
+    const json& added = member(file_, "added_tokens");
     if (!added.is_null() && !added.is_array()) bad("added_tokens is not a list");
+    const std::size_t limit = std::min(kMaxPieces, vocab.size() + added.size() + kMaxHoles);
     for (const auto& [text, id] : vocab.items()) {
-      if (!id.is_number_integer() || id < 0 || id >= kMaxPieces) bad("an id out of range");
+      if (!id.is_number_integer() || id < 0 || id >= limit) bad("an id out of range");
       const auto at = id.get<std::size_t>();
       if (at >= by_id.size()) by_id.resize(at + 1, nullptr);
       by_id[at] = &text;
     }
     for (const json& token : added) {
-      const json id = token.is_object() ? member(token, "id") : json();
-      if (!id.is_number_integer() || id < 0 || id >= kMaxPieces) bad("an added id out of range");
+      if (!token.is_object()) bad("an added token that is no object");
+      const json& id = member(token, "id");
+      if (!id.is_number_integer() || id < 0 || id >= limit) bad("an added id out of range");
       parts_.added.push_back({.text = text_of(token, "content"),
                               .id = id.get<TokenId>(),
                               .special = flag(token, "special", false),
@@ -169,10 +176,9 @@ class JsonParts {
 
   // "a b", or since tokenizers 0.20 ["a", "b"].
   void read_merges(const json& model) {
-    const json merges = member(model, "merges");
+    const json& merges = member(model, "merges");
     if (!merges.is_array() || merges.size() > kMaxPieces) bad("merges is not a list");
     parts_.merges.reserve(merges.size());
-    Fingerprint fingerprint;
     std::uint32_t rank = 0;
     for (const json& merge : merges) {
       std::string left, right;
@@ -189,23 +195,16 @@ class JsonParts {
       } else {
         bad(fmt::format("merge {}", rank));
       }
-      fingerprint.add_text(left);
-      fingerprint.add_text(right);
       left = piece(left);
-      right = piece(right);
-      const TokenId a = parts_.vocabulary.find(left), b = parts_.vocabulary.find(right);
-      const TokenId id = parts_.vocabulary.find(left + right);
-      if (a >= 0 && b >= 0 && id >= 0) parts_.merges.add(a, b, {rank, id});
-      ++rank;
+      parts_.add_merge(left + piece(right), left.size(), rank++);
     }
-    parts_.merges_fingerprint = fingerprint.hex();
   }
 
   // A template that begins with a special token begins with BOS.
   void read_post_processor() {
     for (const json& step : steps_of(member(file_, "post_processor"), "processors")) {
       if (type_of(step) != "TemplateProcessing") continue;
-      const json single = member(step, "single");
+      const json& single = member(step, "single");
       if (!single.is_array() || single.empty() || !single[0].is_object()) continue;
       const std::string text = text_of(member(single[0], "SpecialToken"), "id");
       if (text.empty()) continue;

@@ -48,7 +48,7 @@ struct SplitRegex::Code {
   pcre2_code* code = nullptr;
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
-  std::string place;
+  std::string pattern, place;
 
   ~Code() {
     pcre2_match_context_free(context);
@@ -62,6 +62,7 @@ SplitRegex::SplitRegex(std::string_view pattern, const std::string& place)
   const std::string translated = white_space_spelled_out(pattern);
   int error = 0;
   PCRE2_SIZE offset = 0;
+  code_->pattern = pattern;
   code_->place = place;
   code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                               PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
@@ -74,6 +75,8 @@ SplitRegex::SplitRegex(std::string_view pattern, const std::string& place)
 
 SplitRegex::~SplitRegex() = default;
 SplitRegex::SplitRegex(SplitRegex&&) noexcept = default;
+
+const std::string& SplitRegex::pattern() const { return code_->pattern; }
 
 void SplitRegex::split(std::string_view piece, std::vector<std::string_view>& out) const {
   std::size_t at = 0, from = 0;  // `from`: where the next match is looked for

@@ -17,6 +17,7 @@ class SplitRegex {
   ~SplitRegex();
   SplitRegex(SplitRegex&&) noexcept;
 
+  const std::string& pattern() const;
   // Cuts `piece` (valid UTF-8) into matches and what lies between them ("isolated").
   void split(std::string_view piece, std::vector<std::string_view>& out) const;
 

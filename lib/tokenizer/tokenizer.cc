@@ -63,7 +63,7 @@ void add_folder(const std::string& folder, TokenizerParts& parts) {
 
 // GPT-2 shows the 188 printable bytes of Latin-1 as themselves and the other 68, in order, as
 // U+0100 and on.
-std::string raw_piece(std::string_view piece) {
+void append_raw(std::string_view piece, std::string& out) {
   static const std::array<std::int16_t, 0x144> kBytes = [] {
     std::array<std::int16_t, 0x144> table{};
     table.fill(-1);
@@ -74,8 +74,11 @@ std::string raw_piece(std::string_view piece) {
     }
     return table;
   }();
-  std::string out;
   for (std::size_t at = 0; at < piece.size();) {
+    if (static_cast<unsigned char>(piece[at]) < 0x80) {
+      out += piece[at++];
+      continue;
+    }
     const std::size_t begin = at;
     const char32_t character = next_character(piece, at);
     const int byte = character < kBytes.size() ? kBytes[character] : -1;
@@ -85,6 +88,11 @@ std::string raw_piece(std::string_view piece) {
       out += piece.substr(begin, at - begin);
     }
   }
+}
+
+std::string raw_piece(std::string_view piece) {
+  std::string out;
+  append_raw(piece, out);
   return out;
 }
 

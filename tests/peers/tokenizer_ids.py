@@ -22,10 +22,11 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def our_ids(tokenize, path, texts):
+def our_ids(tokenize, path, texts, special=True):
     # "special": Hugging Face takes spelled-out special tokens as such by default.
     data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
-    out = subprocess.run([tokenize, path, "special"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    out = subprocess.run([tokenize, path, *(["special"] if special else [])], input=data,
+                         stdout=subprocess.PIPE, check=True).stdout
     lists, at = [], 0
     while at < len(out):
         (count,) = struct.unpack_from("<I", out, at)
@@ -49,6 +50,7 @@ def strings(value):
 def read_texts(data):
     texts = [pathlib.Path(__file__).parent.parent.joinpath("data/hostile.txt").read_bytes()]
     texts += texts[0].split(b"\n")
+    texts += [b" x", b"x", b"  x", b"a <s> b</s>c<s>", b"<s> x", b"\xe2\x96\x81x \xe2\x96\x81", b"'\xc5\xbf 'S 'LL"]
     for path in sorted(data.glob("*.jsonl")):
         for line in path.read_text().splitlines():
             texts += [text.encode() for text in strings(json.loads(line))]
@@ -95,6 +97,67 @@ def compare(name, theirs, ours, texts):
     return True
 
 
+def scored_gguf(path, processor):
+    """The SentencePiece model as llama.cpp's converter writes it."""
+    ids = range(processor.get_piece_size())
+    kinds = gguf.TokenType
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([processor.id_to_piece(i) for i in ids])
+    writer.add_token_scores([processor.get_score(i) for i in ids])
+    writer.add_token_types([
+        kinds.UNKNOWN if processor.is_unknown(i) else kinds.CONTROL if processor.is_control(i)
+        else kinds.BYTE if processor.is_byte(i) else kinds.NORMAL for i in ids])
+    writer.add_unk_token_id(processor.unk_id())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def converted(processor, **steps):
+    """The SentencePiece model as tokenizer.json has it: its merges in order of their wholes' ids."""
+    ids = range(processor.get_piece_size())
+    vocab = {processor.id_to_piece(i): i for i in ids}
+    merges = []
+    for piece, i in vocab.items():
+        if processor.is_byte(i) or processor.is_control(i) or processor.is_unknown(i):
+            continue
+        splits = [(piece[:k], piece[k:]) for k in range(1, len(piece))]
+        splits = [s for s in splits if s[0] in vocab and s[1] in vocab]
+        merges += [(processor.get_score(i), s) for s in sorted(splits, key=lambda s: (vocab[s[0]], vocab[s[1]]))]
+    merges.sort(key=lambda m: -m[0])
+    tokenizer = Tokenizer(models.BPE(vocab, [m[1] for m in merges], unk_token="<unk>",
+                                     fuse_unk=True, byte_fallback=True))
+    for name, step in steps.items():
+        setattr(tokenizer, name, step)
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<unk>", "<s>", "</s>")])
+    return tokenizer
+
+
+def check_sentencepiece(folder, corpus, texts, decoded, tokenize, check):
+    prefix = folder / "sp"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([t for t in corpus if t.strip()]), model_prefix=prefix,
+        vocab_size=2000, model_type="bpe", byte_fallback=True, character_coverage=0.999,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
+    processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    # SentencePiece itself takes no NUL, and U+2581 spelled out is a space to it.
+    whole = [t for t in decoded if "\0" not in t]
+    encoded = [t.encode() for t in whole]
+    theirs = [processor.encode(t) for t in whole]
+    good = compare("sentencepiece", theirs, our_ids(tokenize, f"{prefix}.model", encoded), encoded)
+    scored_gguf(f"{prefix}.gguf", processor)
+    good &= compare("llama.gguf", theirs,
+                    our_ids(tokenize, f"{prefix}.gguf", encoded, special=False), encoded)
+    good &= check("llama2", converted(processor, normalizer=normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])))
+    for scheme in ("always", "first", "never"):
+        for split in (True, False):
+            good &= check(f"metaspace-{scheme}-{split}", converted(
+                processor, pre_tokenizer=pre_tokenizers.Metaspace("\u2581", scheme, split)))
+    return good
+
+
 def main(tokenize, model, data):
     texts = read_texts(data)
     if len(texts) < 100:
@@ -118,16 +181,7 @@ def main(tokenize, model, data):
         good &= check("llama3", trained(corpus, LLAMA3, None))
         good &= check("qwen2", trained(corpus, QWEN2, normalizers.NFC()))
 
-        prefix = folder / "sp"
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter([t for t in corpus if t.strip()]), model_prefix=prefix,
-            vocab_size=2000, model_type="bpe", byte_fallback=True, character_coverage=0.999,
-            normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
-        processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
-        whole = [t for t in decoded if "\0" not in t]
-        encoded = [t.encode() for t in whole]
-        good &= compare("sentencepiece", [processor.encode(t) for t in whole],
-                        our_ids(tokenize, f"{prefix}.model", encoded), encoded)
+        good &= check_sentencepiece(folder, corpus, texts, decoded, tokenize, check)
     return 0 if good else 1
 
 
