@@ -10,7 +10,7 @@ namespace {
 constexpr int kBinBits = 10;  // magnitude: an element's upper 11 bits without its sign
 constexpr std::size_t kBins = 1u << kBinBits;
 constexpr std::size_t kCell = 8;             // bins of one top byte
-constexpr std::int64_t kMostSamples = 1024;  // tokens looked at; more change nothing
+constexpr std::int64_t kMostSamples = 1024;  // tokens looked at; a quarter costs 0.2 %
 
 // An element's upper 16 bits.
 template <typename T>
