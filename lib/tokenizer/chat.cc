@@ -18,23 +18,37 @@ std::string unescaped(std::string text) {
   return text;
 }
 
-std::string chatml_turn(const ChatMessage& message) {
+std::string chatml_turn(const ChatTemplate&, const ChatMessage& message) {
   return fmt::format("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content);
 }
 
-std::string llama3_turn(const ChatMessage& message) {
+std::string llama3_turn(const ChatTemplate&, const ChatMessage& message) {
   return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>", message.role,
                      trimmed(message.content));
 }
 
-std::string mistral_turn(const ChatMessage& message) {
+std::string mistral_turn(const ChatTemplate& chat, const ChatMessage& message) {
   if (message.role == "assistant") return fmt::format("{}</s>", message.content);
-  return fmt::format("[INST] {} [/INST]", message.content);
+  return chat.user_begin + message.content + chat.user_end;
+}
+
+// The string literal of a template in which `mark` stands, when only spaces stand beside it.
+std::string literal_around(std::string_view jinja, std::string_view mark, std::string otherwise) {
+  const std::size_t at = jinja.find(mark);
+  if (at == std::string_view::npos) return otherwise;
+  std::size_t begin = at, end = at + mark.size();
+  while (begin > 0 && jinja[begin - 1] == ' ') --begin;
+  while (end < jinja.size() && jinja[end] == ' ') ++end;
+  const auto is_quote = [&](std::size_t i) {
+    return i < jinja.size() && (jinja[i] == '\'' || jinja[i] == '"');
+  };
+  if (begin == 0 || !is_quote(begin - 1) || !is_quote(end)) return otherwise;
+  return std::string(jinja.substr(begin, end - begin));
 }
 
 struct Kind {
   std::string_view name;
-  std::string (*turn)(const ChatMessage&);
+  std::string (*turn)(const ChatTemplate&, const ChatMessage&);
   std::string_view begin, assistant;
 };
 constexpr Kind kKinds[] = {
@@ -54,10 +68,15 @@ const Kind& kind_of(const ChatTemplate& chat) {
 }  // namespace
 
 ChatTemplate recognise_chat_template(std::string_view jinja) {
-  if (jinja.find("<|start_header_id|>") != std::string_view::npos) return {"llama3", ""};
-  if (jinja.find("[INST]") != std::string_view::npos) return {"mistral", ""};
+  if (jinja.find("<|start_header_id|>") != std::string_view::npos) return {.name = "llama3"};
+  if (jinja.find("[INST]") != std::string_view::npos) {
+    ChatTemplate chat{.name = "mistral"};
+    chat.user_begin = literal_around(jinja, "[INST]", chat.user_begin);
+    chat.user_end = literal_around(jinja, "[/INST]", chat.user_end);
+    return chat;
+  }
   if (jinja.find("<|im_start|>") == std::string_view::npos) return {};
-  ChatTemplate chat{"chatml", ""};
+  ChatTemplate chat{.name = "chatml"};
   // A literal system turn in the template is what it says when the messages have none.
   for (const std::string_view lead : {"<|im_start|>system\\n", "<|im_start|>system\n"}) {
     const std::size_t at = jinja.find(lead);
@@ -76,15 +95,15 @@ std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> m
   const Kind& kind = kind_of(chat);
   std::string text(kind.begin);
   if (!chat.default_system.empty() && (messages.empty() || messages[0].role != "system")) {
-    text += kind.turn({"system", chat.default_system});
+    text += kind.turn(chat, {"system", chat.default_system});
   }
-  for (const ChatMessage& message : messages) text += kind.turn(message);
+  for (const ChatMessage& message : messages) text += kind.turn(chat, message);
   return text += kind.assistant;
 }
 
 std::string chat_turn(const ChatTemplate& chat, const ChatMessage& message) {
   const Kind& kind = kind_of(chat);
-  return kind.turn(message) + std::string(kind.assistant);
+  return kind.turn(chat, message) + std::string(kind.assistant);
 }
 
 }  // namespace kv

@@ -23,6 +23,8 @@ struct ChatMessage {
 struct ChatTemplate {
   std::string name;            // "chatml", "llama3", "mistral"; empty: none of them
   std::string default_system;  // what chatml puts first when the messages have no system prompt
+  // What mistral puts around a user's message; the releases differ in the spaces.
+  std::string user_begin = "[INST] ", user_end = " [/INST]";
 };
 
 class Tokenizer {

@@ -101,10 +101,40 @@ TEST_CASE("the chat template as transformers renders it") {
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
         "Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
   CHECK(kv::chat_turn(chat, hi) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-  CHECK(kv::chat_prompt({"llama3", ""}, {&hi, 1}) ==
+  CHECK(kv::chat_prompt({.name = "llama3"}, {&hi, 1}) ==
         "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n");
   CHECK_THROWS_AS(kv::chat_prompt({}, {&hi, 1}), kv::Error);
+}
+
+TEST_CASE("Mistral's spaces are those of its template") {
+  const kv::ChatMessage hi{"user", "Hi"};
+  const auto prompt = [&](const char* jinja) {
+    return kv::chat_prompt(kv::recognise_chat_template(jinja), {&hi, 1});
+  };
+  CHECK(prompt("{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}") ==
+        "<s>[INST] Hi [/INST]");
+  CHECK(prompt("{{- bos_token }}{{- \" [INST] \" + message[\"content\"] + \" [/INST]\" }}") ==
+        "<s> [INST] Hi [/INST]");
+  CHECK(prompt("{{- '[INST] ' + message['content'] + '[/INST]' }}") == "<s>[INST] Hi[/INST]");
+}
+
+TEST_CASE("files that differ have different fingerprints") {
+  const std::string file = corpus("byte_level");
+  const auto fingerprint = [](const std::string& text) {
+    return kv::Tokenizer::from_json(text, "-")->fingerprint();
+  };
+  CHECK(fingerprint(file) == fingerprint(file + "\n"));
+  CHECK(fingerprint(file) != fingerprint(corpus("sentencepiece")));
+}
+
+TEST_CASE("a pattern that backtracks without end is given up") {
+  const std::string file =
+      R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"Sequence",
+      "pretokenizers":[{"type":"Split","pattern":{"Regex":"(a+)+b\\1"},"behavior":"Isolated"},
+      {"type":"ByteLevel","use_regex":false}]}})";
+  const auto tokenizer = kv::Tokenizer::from_json(file, "bomb");
+  CHECK_THROWS_AS(tokenizer->encode(std::string(64, 'a') + "bc" + std::string(64, 'a')), kv::Error);
 }
 
 TEST_CASE("tokenizer.json of both kinds") {
