@@ -13,6 +13,13 @@ struct Row {
   std::string help;
 };
 
+// CLI11 appends what a check wants: "N:INT in [0 - 9]".
+std::string without_range(std::string argument) {
+  const std::size_t range = argument.find(" in [");
+  if (range != std::string::npos) argument.resize(argument.rfind(':', range));
+  return argument;
+}
+
 std::vector<Row> rows_of(const CLI::App& app) {
   std::vector<Row> rows;
   for (const CLI::Option* option : app.get_options()) {
@@ -20,7 +27,9 @@ std::vector<Row> rows_of(const CLI::App& app) {
     Row row;
     for (const std::string& name : option->get_snames()) row.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) row.names.push_back("--" + name);
-    if (option->get_expected_max() > 0 || row.names.empty()) row.argument = option->get_type_name();
+    if (option->get_expected_max() > 0 || row.names.empty()) {
+      row.argument = without_range(option->get_type_name());
+    }
     row.help = option->get_description();
     rows.push_back(std::move(row));
   }
