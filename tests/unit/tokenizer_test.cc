@@ -125,6 +125,10 @@ TEST_CASE("files that differ have different fingerprints") {
     return kv::Tokenizer::from_json(text, "-")->fingerprint();
   };
   CHECK(fingerprint(file) == fingerprint(file + "\n"));
+  std::string other_pattern = file;
+  const std::string digits = R"("individual_digits": true)";
+  other_pattern.replace(file.find(digits), digits.size(), R"("individual_digits": false)");
+  CHECK(fingerprint(file) != fingerprint(other_pattern));
   CHECK(fingerprint(file) != fingerprint(corpus("sentencepiece")));
 }
 
