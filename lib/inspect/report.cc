@@ -72,7 +72,7 @@ std::string member_text(const MemberReport& report) {
     row("chunk", fmt::format("'{}' tokens {}:{}{}", chunk.id, chunk.token_begin,
                              chunk.token_begin + chunk.token_count, chunk.bos ? ", BOS" : ""));
   }
-  std::uint64_t stored = 0, raw = 0;
+  std::uint64_t raw = 0;
   for (const auto& [key, sum] : report.tiles) {
     row(fmt::format("{} tiles", key.first).c_str(),
         fmt::format("{} in {}: {}, {:.2f} bits a value", sum.tiles, codec_name(key.second),
@@ -81,7 +81,6 @@ std::string member_text(const MemberReport& report) {
                                        : 8.0 * static_cast<double>(sum.stored_bytes) *
                                              static_cast<double>(dtype_size_bytes(meta.dtype)) /
                                              static_cast<double>(sum.raw_bytes)));
-    stored += sum.stored_bytes;
     raw += sum.raw_bytes;
   }
   row("size",
