@@ -11,6 +11,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <numeric>
@@ -47,6 +48,15 @@ bool fused_supported(at::ScalarType type, at::Device device) {
   if (!device.is_cpu()) return false;
   if (type == at::kFloat) return attention_supported<float>();
   return type == at::kBFloat16 && attention_supported<c10::BFloat16>();
+}
+
+// A layer's intermediates come and go by the megabyte; given back to the system each time, they
+// cost 9 % of a prefill in page faults.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
+#endif
 }
 
 }  // namespace
@@ -116,6 +126,7 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
   return guarded([&] {
     if (options.threads > 0) at::set_num_threads(options.threads);
     if (at::get_num_threads() > 1) share_cores();
+    keep_freed_memory();
     const at::NoGradGuard no_grad;
     auto state = std::unique_ptr<State>(
         new State{checkpoint, checkpoint.config(), {}, false, {}, {}, std::nullopt});
