@@ -2,7 +2,7 @@
 set(cli ${CMAKE_CURRENT_SOURCE_DIR}/cli)
 set(cli_args ${PROJECT_BINARY_DIR}/tools ${PROJECT_BINARY_DIR}/tests/cli)
 
-kv_test(printable LIBS kv_base)
+kv_test(control_characters LIBS kv_base)
 
 # kv_cli_test(name script [argument]): tests/cli/<script>.sh over the fixture's files.
 function(kv_cli_test name script)

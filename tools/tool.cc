@@ -1,7 +1,7 @@
 #include "tool.hh"
 
 #include "completion.hh"
-#include "kv/base/printable.hh"
+#include "kv/base/control_characters.hh"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@ int status_of(ErrorKind kind) { return static_cast<int>(kind); }
 
 int complain(const char* tool, const std::string& message, ErrorKind kind) {
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", tool, printable(message));
+  fmt::print(stderr, "{}: {}\n", tool, without_controls(message));
   return status_of(kind);
 }
 

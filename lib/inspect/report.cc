@@ -1,4 +1,4 @@
-#include "kv/base/printable.hh"
+#include "kv/base/control_characters.hh"
 #include "kv/codec/codec.hh"
 #include "kv/inspect/inspect.hh"
 
@@ -55,7 +55,7 @@ std::string member_text(const MemberReport& report) {
   const Meta& meta = report.meta;
   std::string text;
   const auto row = [&](const char* label, const std::string& value) {
-    if (!value.empty()) text += fmt::format("  {:<12} {}\n", label, printable(value));
+    if (!value.empty()) text += fmt::format("  {:<12} {}\n", label, without_controls(value));
   };
   row("model",
       fmt::format("{} ({}) {}", meta.model.name, meta.model.architecture, meta.model.fingerprint));

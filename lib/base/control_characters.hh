@@ -9,7 +9,7 @@
 namespace kv {
 
 // Control characters, also those of C1 in UTF-8, become \xNN; everything else stays.
-inline std::string printable(std::string_view text) {
+inline std::string without_controls(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
