@@ -1,11 +1,11 @@
 // Reads texts, each a u32 size and its bytes, from stdin; writes for each a u32 count and the ids.
 //   tokenize TOKENIZER [special]
+#include "kv/base/error.hh"
+#include "kv/tokenizer/tokenizer.hh"
+
 #include <cstdio>
 #include <string>
 #include <vector>
-
-#include "kv/base/error.hh"
-#include "kv/tokenizer/tokenizer.hh"
 
 int main(int argc, char** argv) {
   if (argc < 2) return 2;

@@ -75,7 +75,10 @@ void SafetensorsFile::parse(const std::string& name) {
   std::vector<Extent> extents;
   for (const auto& [key, entry] : header.items()) {
     if (key == "__metadata__") continue;
-    const auto bad = [&](const char* what) { fail_input("{}: tensor '{}': {}", name, key, what); };
+    // Clang 14 captures no structured bindings.
+    const auto bad = [&name, &tensor = key](const char* what) {
+      fail_input("{}: tensor '{}': {}", name, tensor, what);
+    };
     if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() ||
         !entry.contains("shape") || !entry["shape"].is_array() || !entry.contains("data_offsets") ||
         !entry["data_offsets"].is_array() || entry["data_offsets"].size() != 2) {
