@@ -42,6 +42,9 @@ void rethrow_torch_exception() {
 }
 
 bool cuda_visible() {
+#ifdef KVTOOLS_NO_CUDA
+  return false;
+#endif
   for (const char* node : {"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"}) {
     if (::access(node, F_OK) == 0) return true;
   }
@@ -49,6 +52,9 @@ bool cuda_visible() {
 }
 
 c10::Device open_cuda() {
+#ifdef KVTOOLS_NO_CUDA
+  fail(ErrorKind::kDevice, "-: built without CUDA (KVTOOLS_CUDA=OFF); use --device cpu");
+#endif
   if (!cuda_visible()) {
     fail(ErrorKind::kDevice, "-: no CUDA device on this machine; use --device cpu");
   }
