@@ -28,12 +28,12 @@ cmp <(kvdecode --no-history <report.kvz) <(kvcat --no-history report.kv)
 
 ask() { # name, question
   step "kvdecode <report.kvz | kvgen -m smollm2 '$2'"
-  kvdecode <report.kvz | kvgen -m smollm2 -n 24 --stop $'\n\n' --stats "$2" 2>"$1.cached"
+  kvdecode <report.kvz | kvgen -m smollm2 -n 24 --stop $'\n' --stats "$2" 2>"$1.cached"
   { cat report.txt; printf '%s' "$2"; } >"$1.txt"
   kvgen -m smollm2 -n 1 --no-cache --stats --prompt-file "$1.txt" 2>"$1.full" >"$1.answer"
 }
-ask first 'Question: When was the lighthouse completed? Answer: The lighthouse was completed in'
-ask second 'Question: Who is the author that wrote and signed the report? Answer: The report was signed by'
+ask first 'Question: Who was the engineer of the lighthouse? Answer: The engineer was'
+ask second 'Question: Where was the lens made? Answer: The lens was made in'
 
 printf '\n%-34s %12s\n' 'cache of 1,601 tokens' bytes
 for file in report.kv report.kvz report.fp8.kv; do
@@ -42,9 +42,9 @@ for file in report.kv report.kvz report.fp8.kv; do
     report.kvz) label='bf16, lossless' ;;
     *) label='fp8 (lossy)' ;;
   esac
-  printf '%-34s %12d\n' "  $label" "$(stat -c %s "$file")"
+  printf '%-42s %12d\n' "  $label" "$(stat -c %s "$file")"
 done
-printf '%-34s %12d\n' '  the text itself' "$(stat -c %s report.txt)"
+printf '%-42s %12d\n' '  the text itself' "$(stat -c %s report.txt)"
 printf '\n%-34s %12s %12s\n' 'time to first token, s' 'from cache' 'from text'
 for name in first second; do
   for part in '' ' without loading the model'; do
@@ -54,6 +54,6 @@ for name in first second; do
       [ -z "$part" ] || load=$(stat_of model_load_s $name.$kind)
       seconds+=("$(awk "BEGIN { print $(stat_of ttft_s $name.$kind) - $load }")")
     done
-    printf '%-34s %12.2f %12.2f\n' "  $name question$part" "${seconds[@]}"
+    printf '%-42s %12.2f %12.2f\n' "  $name question$part" "${seconds[@]}"
   done
 done
