@@ -1,0 +1,1 @@
+kv_test(int8_dot LIBS kv_kernels)
