@@ -1,4 +1,3 @@
 kv_test(rans LIBS kv_kernels)
 kv_fuzz(rans LIBS kv_kernels)
-
-# What bench/rans.sh runs.
+kv_test(int8_dot LIBS kv_kernels)

@@ -1,0 +1,11 @@
+#pragma once
+// What the processor and the operating system allow. x86-64 only; false elsewhere.
+
+namespace kv {
+
+bool cpu_has_avx2();
+bool cpu_has_avx_vnni();     // with AVX2
+bool cpu_has_avx512_vnni();  // with AVX-512 F, BW, DQ, VL
+bool cpu_has_amx_int8();     // with the above; asks Linux for permission, for the whole process
+
+}  // namespace kv

@@ -1,0 +1,171 @@
+#include "int8_dot.hh"
+
+#include "cpu_features.hh"
+#include "int8_dot_targets.hh"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+
+namespace kv {
+namespace {
+
+struct Entry {
+  DotTarget target;
+  const char* name;
+  DotFunction run;
+  bool (*here)();
+};
+
+// Fastest first.
+constexpr Entry kTable[] = {
+#if defined(__x86_64__)
+    {DotTarget::kAmx, "amx", dot_amx, cpu_has_amx_int8},
+    {DotTarget::kAvx512Vnni, "avx512vnni", dot_avx512vnni, cpu_has_avx512_vnni},
+    {DotTarget::kAvxVnni, "avxvnni", dot_avxvnni, cpu_has_avx_vnni},
+    {DotTarget::kAvx2, "avx2", dot_avx2, cpu_has_avx2},
+#endif
+    {DotTarget::kScalar, "scalar", dot_scalar, [] { return true; }},
+};
+
+const Entry& entry_of(DotTarget target) {
+  for (const Entry& entry : kTable) {
+    if (entry.target == target) return entry;
+  }
+  throw std::invalid_argument("int8_dot: this build has no such target");
+}
+
+std::atomic<const Entry*>& selected() {
+  static std::atomic<const Entry*> entry{&entry_of(dot_targets().front())};
+  return entry;
+}
+
+void require(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+// Where each quad of the concatenated blocks begins.
+std::vector<const std::uint8_t*> quad_rows(const Int8Weights& weights,
+                                           std::span<const QuadBlock> blocks, std::int64_t tokens) {
+  std::vector<const std::uint8_t*> rows;
+  rows.reserve(static_cast<std::size_t>(weights.quads()));
+  for (const QuadBlock& block : blocks) {
+    require(block.channels > 0 && block.channels % 4 == 0 &&
+                block.channels / 4 <= weights.quads() - std::ssize(rows),
+            "int8_dot: the blocks do not have the weights' inputs");
+    require(block.stride_tokens >= tokens, "int8_dot: a block has too few tokens");
+    for (std::int64_t q = 0; q < block.channels / 4; ++q) {
+      rows.push_back(block.data + 4 * q * block.stride_tokens);
+    }
+  }
+  require(std::ssize(rows) == weights.quads(), "int8_dot: the blocks have too few channels");
+  return rows;
+}
+
+DotTarget run(const Int8Weights& weights, const std::vector<const std::uint8_t*>& rows,
+              std::span<const std::int32_t> quads, std::span<const std::int32_t> bias,
+              std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {
+  DotJob job;
+  job.tiles = weights.tiles();
+  job.outputs = weights.outputs();
+  job.output_tiles = weights.output_tiles();
+  job.input_tiles = weights.input_tiles();
+  job.rows = rows.data();
+  job.quads = quads.data();
+  job.quad_count = std::ssize(quads);
+  job.bias = bias.data();
+  job.tokens = tokens;
+  job.out = out;
+  job.out_stride = out_stride;
+  return selected().load(std::memory_order_relaxed)->run(job);
+}
+
+void check_tokens(std::int64_t tokens, std::int64_t out_stride) {
+  require(tokens >= 0 && tokens % 16 == 0, "int8_dot: tokens are not a multiple of 16");
+  require(out_stride >= tokens, "int8_dot: rows of the result overlap");
+}
+
+}  // namespace
+
+Int8Weights::Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs,
+                         std::int64_t inputs)
+    : outputs_(outputs), inputs_(inputs) {
+  require(outputs >= 1 && outputs <= kMaxOutputs && inputs >= 1 && inputs <= kMaxInputs,
+          "Int8Weights: size out of range");
+  require(std::ssize(rows) == outputs * inputs, "Int8Weights: not outputs x inputs weights");
+  require(std::find(rows.begin(), rows.end(), std::int8_t{-128}) == rows.end(),
+          "Int8Weights: a weight is -128");
+  storage_.resize(static_cast<std::size_t>(output_tiles() * input_tiles() * kTileBytes + 63));
+  void* at = storage_.data();
+  std::size_t room = storage_.size();
+  tiles_ = static_cast<std::int8_t*>(std::align(64, room - 63, at, room));
+  const std::int64_t padded = kTileOutputs * output_tiles();
+  sums_.resize(static_cast<std::size_t>(padded));
+  quad_sums_.resize(static_cast<std::size_t>(padded * quads()));
+  for (std::int64_t c = 0; c < outputs; ++c) {
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      const std::int8_t weight = rows[static_cast<std::size_t>(c * inputs + k)];
+      const std::int64_t tile = c / kTileOutputs * input_tiles() + k / kTileRowBytes;
+      tiles_[tile * kTileBytes + c % kTileOutputs * kTileRowBytes + k % kTileRowBytes] = weight;
+      sums_[static_cast<std::size_t>(c)] += weight;
+      std::int16_t& sum = quad_sums_[static_cast<std::size_t>(k / 4 * padded + c)];
+      sum = static_cast<std::int16_t>(sum + weight);
+    }
+  }
+}
+
+const char* dot_target_name(DotTarget target) { return entry_of(target).name; }
+
+std::span<const DotTarget> dot_targets() {
+  static const std::vector<DotTarget> targets = [] {
+    std::vector<DotTarget> here;
+    for (const Entry& entry : kTable) {
+      if (entry.here()) here.push_back(entry.target);
+    }
+    return here;
+  }();
+  return targets;
+}
+
+void set_dot_target(DotTarget target) {
+  const auto targets = dot_targets();
+  require(std::find(targets.begin(), targets.end(), target) != targets.end(),
+          "int8_dot: this machine cannot run this target");
+  selected() = &entry_of(target);
+}
+
+DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                   std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {
+  check_tokens(tokens, out_stride);
+  const auto rows = quad_rows(weights, blocks, tokens);
+  std::vector<std::int32_t> quads(rows.size());
+  std::iota(quads.begin(), quads.end(), 0);
+  std::vector<std::int32_t> bias(weights.sums(),
+                                 weights.sums() + kTileOutputs * weights.output_tiles());
+  for (std::int32_t& sum : bias) sum *= -128;
+  return run(weights, rows, quads, bias, tokens, out, out_stride);
+}
+
+DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                          std::span<const std::int32_t> active, std::int64_t tokens,
+                          std::int32_t* out, std::int64_t out_stride) {
+  check_tokens(tokens, out_stride);
+  auto rows = quad_rows(weights, blocks, tokens);
+  const std::int64_t padded = kTileOutputs * weights.output_tiles();
+  std::vector<std::int32_t> bias(static_cast<std::size_t>(padded));
+  std::int64_t last = -1;
+  std::size_t count = 0;
+  for (const std::int32_t q : active) {
+    require(q > last && q < weights.quads(), "int8_dot: the list of quads is wrong");
+    last = q;
+    rows[count++] = rows[static_cast<std::size_t>(q)];  // q >= count: not yet overwritten
+    const std::int16_t* sums = weights.quad_sums() + q * padded;
+    for (std::size_t c = 0; c < bias.size(); ++c) bias[c] -= 128 * sums[c];
+  }
+  return run(weights, rows, active, bias, tokens, out, out_stride);
+}
+
+}  // namespace kv

@@ -1,0 +1,195 @@
+#include "int8_dot_targets.hh"
+
+#include <immintrin.h>
+
+namespace kv {
+namespace {
+
+// The compiler does not know that tile instructions read and write memory.
+void memory_barrier() { __asm__ volatile("" ::: "memory"); }
+
+struct TileConfig {
+  std::uint8_t palette = 1, start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+// The tiles belong to a thread, and others use them too (oneDNN in LibTorch): left as they were,
+// but for the tiles' contents, which no function may expect to keep over a call.
+class UseTiles {
+ public:
+  UseTiles() {
+    _tile_storeconfig(&before_);
+    memory_barrier();
+    const TileConfig ours;
+    __asm__ volatile("ldtilecfg %0" ::"m"(ours));
+  }
+  ~UseTiles() {
+    if (before_.palette == 0) {
+      _tile_release();
+    } else {
+      __asm__ volatile("ldtilecfg %0" ::"m"(before_));
+    }
+  }
+  UseTiles(const UseTiles&) = delete;
+
+ private:
+  TileConfig before_;
+};
+
+constexpr std::int64_t kPanelTokens = 32, kPanelRowBytes = 4 * kPanelTokens;
+constexpr std::int64_t kPanelTiles = kPanelQuads / kTileQuads;
+
+// Activations of up to 12 tiles of quads: x - 128, and 0 for quads that are not listed.
+struct Panel {
+  alignas(64) std::uint8_t data[kPanelTiles * kTileQuads * kPanelRowBytes];
+  std::int64_t tile[kPanelTiles];
+  std::int64_t tiles = 0;
+};
+
+// Takes listed quads from `i` on; returns the first that has no room.
+std::int64_t pack(const DotJob& job, std::int64_t i, std::int64_t token, std::int64_t tokens,
+                  Panel& panel) {
+  const __m512i flip = _mm512_set1_epi8(-128);
+  panel.tiles = 0;
+  while (i < job.quad_count && panel.tiles < kPanelTiles) {
+    const std::int64_t tile = job.quads[i] / kTileQuads;
+    std::uint8_t* to = panel.data + panel.tiles * kTileQuads * kPanelRowBytes;
+    for (std::int64_t q = tile * kTileQuads; q < (tile + 1) * kTileQuads; ++q) {
+      if (i < job.quad_count && job.quads[i] == q) {
+        const std::uint8_t* from = job.rows[i] + 4 * token;
+        for (std::int64_t t = 0; t < tokens; t += 16) {
+          _mm512_store_si512(to + 4 * t, _mm512_xor_si512(_mm512_loadu_si512(from + 4 * t), flip));
+        }
+        ++i;
+      } else {
+        for (std::int64_t t = 0; t < tokens; t += 16) {
+          _mm512_store_si512(to + 4 * t, _mm512_setzero_si512());
+        }
+      }
+      to += kPanelRowBytes;
+    }
+    panel.tile[panel.tiles++] = tile;
+  }
+  memory_barrier();
+  return i;
+}
+
+// A 16 x 16 tile of sums, by way of a buffer where the outputs end within it.
+template <int kTile>
+void load_sums(const DotJob& job, std::int64_t output, std::int64_t token);
+template <int kTile>
+void store_sums(const DotJob& job, std::int64_t output, std::int64_t token);
+
+#define KV_SUMS(tile)                                                                 \
+  template <>                                                                         \
+  void load_sums<tile>(const DotJob& job, std::int64_t output, std::int64_t token) {  \
+    const std::int32_t* at = job.out + output * job.out_stride + token;               \
+    if (job.outputs - output >= kTileOutputs) {                                       \
+      _tile_loadd(tile, at, 4 * job.out_stride);                                      \
+      return;                                                                         \
+    }                                                                                 \
+    alignas(64) std::int32_t buffer[kTileOutputs][16] = {};                           \
+    for (std::int64_t c = 0; c < job.outputs - output; ++c) {                         \
+      _mm512_store_si512(buffer[c], _mm512_loadu_si512(at + c * job.out_stride));     \
+    }                                                                                 \
+    memory_barrier();                                                                 \
+    _tile_loadd(tile, buffer, 64);                                                    \
+    memory_barrier();                                                                 \
+  }                                                                                   \
+  template <>                                                                         \
+  void store_sums<tile>(const DotJob& job, std::int64_t output, std::int64_t token) { \
+    std::int32_t* at = job.out + output * job.out_stride + token;                     \
+    if (job.outputs - output >= kTileOutputs) {                                       \
+      _tile_stored(tile, at, 4 * job.out_stride);                                     \
+      memory_barrier();                                                               \
+      return;                                                                         \
+    }                                                                                 \
+    alignas(64) std::int32_t buffer[kTileOutputs][16];                                \
+    _tile_stored(tile, buffer, 64);                                                   \
+    memory_barrier();                                                                 \
+    for (std::int64_t c = 0; c < job.outputs - output; ++c) {                         \
+      _mm512_storeu_si512(at + c * job.out_stride, _mm512_load_si512(buffer[c]));     \
+    }                                                                                 \
+  }
+KV_SUMS(0)
+KV_SUMS(1)
+KV_SUMS(2)
+KV_SUMS(3)
+#undef KV_SUMS
+
+// Up to 32 outputs x 32 tokens. Tiles 0 to 3 are sums, [outputs][tokens]; 4 and 5 weights; 6 and 7
+// activations.
+template <bool kTwoOutputs, bool kTwoTokens>
+void multiply_tiles(const DotJob& job, const Panel& panel, bool first, std::int64_t output,
+                    std::int64_t token) {
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    load_sums<0>(job, output, token);
+    if (kTwoTokens) load_sums<1>(job, output, token + 16);
+    if (kTwoOutputs) load_sums<2>(job, output + 16, token);
+    if (kTwoOutputs && kTwoTokens) load_sums<3>(job, output + 16, token + 16);
+  }
+  const std::int64_t row_tiles = job.input_tiles * kTileBytes;
+  const std::int8_t* weights = job.tiles + output / kTileOutputs * row_tiles;
+  const std::uint8_t* x = panel.data;
+  for (std::int64_t i = 0; i < panel.tiles; ++i, x += kTileQuads * kPanelRowBytes) {
+    const std::int8_t* tile = weights + panel.tile[i] * kTileBytes;
+    _tile_loadd(4, tile, kTileRowBytes);
+    _tile_loadd(6, x, kPanelRowBytes);
+    _tile_dpbssd(0, 4, 6);
+    if (kTwoTokens) {
+      _tile_loadd(7, x + 64, kPanelRowBytes);
+      _tile_dpbssd(1, 4, 7);
+    }
+    if (kTwoOutputs) {
+      _tile_loadd(5, tile + row_tiles, kTileRowBytes);
+      _tile_dpbssd(2, 5, 6);
+      if (kTwoTokens) _tile_dpbssd(3, 5, 7);
+    }
+  }
+  store_sums<0>(job, output, token);
+  if (kTwoTokens) store_sums<1>(job, output, token + 16);
+  if (kTwoOutputs) store_sums<2>(job, output + 16, token);
+  if (kTwoOutputs && kTwoTokens) store_sums<3>(job, output + 16, token + 16);
+}
+
+template <bool kTwoTokens>
+void multiply_panel(const DotJob& job, const Panel& panel, bool first, std::int64_t token) {
+  std::int64_t output = 0;
+  for (; job.outputs - output > 16; output += 32) {
+    multiply_tiles<true, kTwoTokens>(job, panel, first, output, token);
+  }
+  if (output < job.outputs) {
+    multiply_tiles<false, kTwoTokens>(job, panel, first, output, token);
+  }
+}
+
+}  // namespace
+
+DotTarget dot_amx(const DotJob& job) {
+  const UseTiles use;
+  Panel panel;
+  for (std::int64_t token = 0; token < job.tokens; token += kPanelTokens) {
+    const bool two = job.tokens - token > 16;
+    std::int64_t i = 0;
+    do {  // once even without a quad: the result is zero then
+      const bool first = i == 0;
+      i = pack(job, i, token, two ? 32 : 16, panel);
+      if (two) {
+        multiply_panel<true>(job, panel, first, token);
+      } else {
+        multiply_panel<false>(job, panel, first, token);
+      }
+    } while (i < job.quad_count);
+  }
+  return DotTarget::kAmx;
+}
+
+}  // namespace kv

@@ -1,0 +1,114 @@
+#pragma once
+// The loops that targets with vectors share: a lane is a token, a 32-bit lane holds its quad, and a
+// quad of weights is broadcast to all lanes. Private to the folder; included by one file a target
+// and all in its own unnamed namespace, see int8_dot_targets.hh.
+//
+// `V` has: Acc (a vector of kLanes int32), X (kLanes quads of activations, kXBytes in the panel),
+// kLanes, kVectors (of a panel: 16 or 32 tokens), kCentred (multiplies x - 128, so that there is no
+// bias), and the functions used below.
+
+#include "int8_dot_targets.hh"
+
+namespace kv {
+namespace {
+
+inline std::int32_t quad_of_weights(const std::int8_t* at) {
+  std::int32_t quad;
+  __builtin_memcpy(&quad, at, sizeof(quad));
+  return quad;
+}
+
+// kRows outputs x kVectors vectors of tokens, in registers.
+template <class V, int kRows, int kVectors>
+void multiply_rows(const DotJob& job, std::int64_t first_quad, std::int64_t quads,
+                   const std::uint8_t* panel, const std::int32_t* offsets, std::int64_t output,
+                   std::int64_t token) {
+  typename V::Acc acc[kRows][kVectors];
+  const std::int64_t rows = job.outputs - output < kRows ? job.outputs - output : kRows;
+  std::int32_t* out = job.out + output * job.out_stride + token;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      if (first_quad == 0) {
+        acc[r][v] = V::set(V::kCentred ? 0 : job.bias[output + r]);
+      } else {
+        acc[r][v] = r < rows ? V::load(out + r * job.out_stride + v * V::kLanes) : V::set(0);
+      }
+    }
+  }
+  const std::int8_t* weights = job.tiles + output / kTileOutputs * job.input_tiles * kTileBytes +
+                               output % kTileOutputs * kTileRowBytes;
+  for (std::int64_t i = 0; i < quads; ++i) {
+    const std::int8_t* at = weights + offsets[i];
+    typename V::X x[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      x[v] = V::load_x(panel + (i * V::kVectors + v) * V::kXBytes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const auto w = V::broadcast(at + r * kTileRowBytes);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], x[v], w);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    if (r >= rows) break;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      V::store(out + r * job.out_stride + v * V::kLanes, acc[r][v]);
+    }
+  }
+}
+
+// All outputs for the tokens of one panel: first copied together, for rows that are a power of two
+// apart would fight for the same lines of the cache.
+template <class V, int kVectors>
+void multiply_panel(const DotJob& job, std::int64_t first_quad, std::int64_t token) {
+  alignas(64) std::uint8_t panel[kPanelQuads * V::kVectors * V::kXBytes];
+  std::int32_t offsets[kPanelQuads];
+  const std::int64_t left = job.quad_count - first_quad;
+  const std::int64_t quads = left < kPanelQuads ? left : kPanelQuads;
+  for (std::int64_t i = 0; i < quads; ++i) {
+    const std::int32_t q = job.quads[first_quad + i];
+    offsets[i] = static_cast<std::int32_t>(q / kTileQuads * kTileBytes + q % kTileQuads * 4);
+    for (int v = 0; v < kVectors; ++v) {
+      V::pack(panel + (i * V::kVectors + v) * V::kXBytes,
+              job.rows[first_quad + i] + 4 * (token + v * V::kLanes));
+    }
+  }
+  for (std::int64_t output = 0; output < job.outputs; output += kTileOutputs) {
+    V::template for_row_groups([&](auto rows, std::int64_t first) {
+      if (output + first < job.outputs) {
+        multiply_rows<V, decltype(rows)::kRows, kVectors>(job, first_quad, quads, panel, offsets,
+                                                          output + first, token);
+      }
+    });
+  }
+}
+
+template <int kCount>
+struct Rows {
+  static constexpr int kRows = kCount;
+};
+
+template <class V>
+void multiply(const DotJob& job) {
+  constexpr std::int64_t step = V::kVectors * V::kLanes;
+  for (std::int64_t token = 0; token < job.tokens; token += step) {
+    std::int64_t first = 0;
+    do {  // once even without a quad: the result is zero then
+      if (job.tokens - token >= step) {
+        multiply_panel<V, V::kVectors>(job, first, token);
+      } else {
+        multiply_panel<V, 16 / V::kLanes>(job, first, token);
+      }
+      first += kPanelQuads;
+    } while (first < job.quad_count);
+  }
+}
+
+}  // namespace
+}  // namespace kv
