@@ -10,6 +10,8 @@ namespace {
 
 struct Options {
   std::string file;
+  std::string profile;
+  int step = 0;
   int level = -1;
   bool lossless = false, no_history = false;
   std::string codec = "planes";
@@ -24,6 +26,8 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
+  app.add_option("--profile", o.profile, "FILE of kvcalibrate")->type_name("FILE");
+  app.add_option("--step", o.step, "eighths of an octave");
   app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
@@ -36,14 +40,12 @@ void declare(CLI::App& app, Options& o) {
 }
 
 int program_body(const Options& o, const kv::Invocation& call) {
-  if (o.level > 0) {
-    kv::fail_usage("level {} is lossy, which this version has not; give --lossless", o.level);
+  kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
+  if (!o.profile.empty()) {
+    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.profile), .base_step = o.step};
+  } else {
+    options.codec = &kv::codec_by_name(o.codec);
   }
-  if (o.level < 0 && !o.lossless) {
-    kv::fail_usage("give a level; this version has one, --lossless (-l 0)");
-  }
-  kv::TranscodeOptions options{.codec = &kv::codec_by_name(o.codec),
-                               .tokens_per_tile = o.tokens_per_tile};
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);

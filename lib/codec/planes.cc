@@ -1,14 +1,10 @@
 #include "planes.hh"
 
 #include "channel_shift.hh"
-
-#define ZSTD_STATIC_LINKING_ONLY  // ZSTD_c_literalCompressionMode
-#include <zstd.h>
+#include "zstd_bytes.hh"
 
 #include <array>
 #include <cstring>
-#include <memory>
-#include <new>
 
 namespace kv {
 namespace {
@@ -27,48 +23,24 @@ void with_element(std::size_t size_bytes, F&& body) {
   body(uint8_t{});
 }
 
-// zstd is here for its Huffman coder. Looking for matches, which exponents do not have, makes it
-// slower and the result larger (2.70 instead of 2.42 bits a byte), so it hardly looks.
-struct Compressor {
-  ZSTD_CCtx* context = ZSTD_createCCtx();
-  Compressor() {
-    if (!context) throw std::bad_alloc();
-    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, ZSTD_minCLevel());
-    ZSTD_CCtx_setParameter(context, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
-  }
-  ~Compressor() { ZSTD_freeCCtx(context); }
-};
-
-struct Decompressor {
-  ZSTD_DCtx* context = ZSTD_createDCtx();
-  Decompressor() {
-    if (!context) throw std::bad_alloc();
-  }
-  ~Decompressor() { ZSTD_freeDCtx(context); }
-};
-
 void append_plane(Bytes& out, std::span<const uint8_t> plane) {
-  thread_local Compressor compressor;
-  const std::size_t head = out.size();
-  out.resize(head + sizeof(std::uint32_t) + ZSTD_compressBound(plane.size()));
-  std::byte* to = out.data() + head + sizeof(std::uint32_t);
-  std::size_t size = ZSTD_compress2(compressor.context, to, ZSTD_compressBound(plane.size()),
-                                    plane.data(), plane.size());
-  std::uint32_t field = static_cast<std::uint32_t>(size);
+  const std::size_t head = out.size(), first = head + sizeof(std::uint32_t);
+  out.resize(first);
+  append_zstd(plane, out);
+  auto field = static_cast<std::uint32_t>(out.size() - first);
   // A few percent less would cost the decoder half of its speed.
-  if (ZSTD_isError(size) || size > plane.size() - plane.size() / 16) {
-    if (!plane.empty()) std::memcpy(to, plane.data(), plane.size());
-    size = plane.size();
-    field = static_cast<std::uint32_t>(size) | kStored;
+  if (field > plane.size() - plane.size() / 16) {
+    const ByteView bytes = std::as_bytes(plane);
+    out.resize(first);
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    field = static_cast<std::uint32_t>(plane.size()) | kStored;
   }
   std::memcpy(out.data() + head, &field, sizeof(field));
-  out.resize(head + sizeof(field) + size);
 }
 
 // The next plane's `count` bytes, in place or decoded into `scratch`.
 const uint8_t* take_plane(ByteReader& reader, std::size_t count, const std::string& place,
                           std::size_t number, std::vector<uint8_t>& scratch) {
-  thread_local Decompressor decompressor;
   const auto field = reader.get<std::uint32_t>();
   const ByteView bytes = reader.take(field & ~kStored);
   if (field & kStored) {
@@ -78,10 +50,7 @@ const uint8_t* take_plane(ByteReader& reader, std::size_t count, const std::stri
     return reinterpret_cast<const uint8_t*>(bytes.data());
   }
   scratch.resize(count);
-  const bool one_frame = ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) == bytes.size();
-  const std::size_t size =
-      ZSTD_decompressDCtx(decompressor.context, scratch.data(), count, bytes.data(), bytes.size());
-  if (!one_frame || ZSTD_isError(size) || size != count) {
+  if (!read_zstd(bytes, scratch)) {
     fail_input("{}: plane {} is not one zstd frame of {} bytes", place, number, count);
   }
   return scratch.data();

@@ -1,5 +1,7 @@
 #include "kv/codec/transcode.hh"
 
+#include "clp_member.hh"
+#include "kv/codec/decoded_source.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
@@ -46,8 +48,14 @@ class MemberCopy {
   std::vector<CodedTile> recoded(const Tile& tile) const {
     thread_local Bytes scratch;
     const Range part = chosen(tile.header, options_.tokens);
+    if (tile.header.codec == format::kClp) {
+      fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)", place_,
+                 tile.header.token_begin, tile.header.token_begin + tile.header.token_count);
+    }
     const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
-    const Codec& codec = options_.codec ? *options_.codec : codec_by_id(tile.header.codec, place_);
+    const Codec& codec = options_.codec ? *options_.codec
+                         : options_.clp ? codec_by_name("raw")
+                                        : codec_by_id(tile.header.codec, place_);
     const std::int64_t step = step_of(part.last - part.first);
     std::vector<CodedTile> parts;
     for (std::int64_t first = part.first; first < part.last; first += step) {
@@ -74,12 +82,12 @@ class MemberCopy {
   const TranscodeOptions& options_;
 };
 
-void copy_tiles(TileSource& source, Writer& writer, const MemberCopy& member, int threads) {
+template <typename NextTile>
+void copy_tiles(NextTile&& next_tile, Writer& writer, const MemberCopy& member, int threads) {
   OrderedPool<std::vector<CodedTile>> pool(threads, [&](const std::vector<CodedTile>& tiles) {
     for (const CodedTile& tile : tiles) writer.write_tile(tile.header, tile.data);
   });
-  const auto want = [&](const format::TileHeader& tile) { return member.wants(tile); };
-  while (const std::optional<Tile> tile = source.next_tile(want)) {
+  while (const std::optional<Tile> tile = next_tile()) {
     if (member.stays(tile->header)) {
       pool.finish();
       const auto first = static_cast<std::int64_t>(tile->header.token_begin);
@@ -95,6 +103,52 @@ void copy_tiles(TileSource& source, Writer& writer, const MemberCopy& member, in
     }
   }
   pool.finish();
+}
+
+// Raw tiles of one layer, cut to at most so many tokens, in the order of the format.
+std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, const Meta& meta) {
+  std::vector<OwnedTile> parts;
+  for (std::size_t i = 0; i < tiles.size();) {
+    const format::Kind kind = tiles[i].header.kind;
+    Bytes all;
+    std::uint32_t count = 0;
+    format::TileHeader header = tiles[i].header;
+    for (; i < tiles.size() && tiles[i].header.kind == kind; ++i) {
+      all.insert(all.end(), tiles[i].data.begin(), tiles[i].data.end());
+      count += tiles[i].header.token_count;
+    }
+    header.token_count = count;
+    const std::size_t row_bytes = meta.shape_of(header).row_bytes();
+    const std::uint64_t first = header.token_begin;
+    for (std::uint32_t done = 0; done < count; done += header.token_count) {
+      header.token_begin = first + done;
+      header.token_count = std::min(static_cast<std::uint32_t>(tokens), count - done);
+      const auto from = all.begin() + static_cast<std::ptrdiff_t>(done * row_bytes);
+      parts.push_back(
+          {header, Bytes(from, from + static_cast<std::ptrdiff_t>(header.token_count * row_bytes)),
+           0});
+    }
+  }
+  return parts;
+}
+
+// A layer at a time: the codec `clp` needs the ones before.
+void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
+                   const Meta& meta, const std::string& place, const TranscodeOptions& options) {
+  ClpMember coder(meta, place, options.threads);
+  std::vector<OwnedTile> layer;
+  const auto flush = [&] {
+    for (const OwnedTile& tile : coder.encode(
+             cut(std::move(layer), options.clp->tokens_per_tile, meta), *options.clp)) {
+      writer.write_tile(tile.header, tile.data);
+    }
+    layer.clear();
+  };
+  while (const std::optional<Tile> tile = source.next_tile()) {
+    if (!layer.empty() && layer.front().header.layer != tile->header.layer) flush();
+    for (CodedTile& part : member.recoded(*tile)) layer.push_back({part.header, std::move(part.data), 0});
+  }
+  if (!layer.empty()) flush();
 }
 
 bool takes(const std::vector<Range>& members, std::uint64_t index) {
@@ -118,12 +172,14 @@ void require_members(const std::vector<Range>& members, const TileSource& source
 
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options) {
   std::uint64_t taken = 0;
-  while (const std::optional<Meta> meta = source.next_member()) {
+  DecodedSource decoded(source, options.layers, options.tokens, options.threads);
+  while (const std::optional<Meta> meta = decoded.next_member()) {
     if (!takes(options.members, source.member_index())) continue;
     ++taken;
     const std::string place = fmt::format("{}: member {}", source.name(), source.member_index());
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
+    if (options.clp) part.codec = fmt::format("clp level={}", options.clp->profile->level);
     if (options.history) {
       part.history.push_back(*options.history);
     } else {
@@ -135,7 +191,15 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       tokens.resize(static_cast<std::size_t>(part.token_count));
     }
     writer.begin_member(part, tokens);
-    copy_tiles(source, writer, MemberCopy(*meta, place, options), options.threads);
+    const MemberCopy member(*meta, place, options);
+    if (options.clp) {
+      encode_layers(decoded, writer, member, part, place, options);
+    } else if (options.codec) {
+      copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
+    } else {
+      const auto want = [&](const format::TileHeader& tile) { return member.wants(tile); };
+      copy_tiles([&] { return source.next_tile(want); }, writer, member, options.threads);
+    }
     writer.end_member();
   }
   if (taken == 0) fail_usage("{}: --members takes none of the stream's members", source.name());

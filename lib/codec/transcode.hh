@@ -3,6 +3,7 @@
 
 #include "kv/base/range.hh"
 #include "kv/codec/codec.hh"
+#include "kv/codec/profile.hh"
 #include "kv/container/tile_source.hh"
 #include "kv/container/writer.hh"
 
@@ -12,10 +13,18 @@
 
 namespace kv {
 
+// How the codec `clp` codes.
+struct ClpOptions {
+  std::shared_ptr<const Profile> profile;
+  int base_step = 0;                   // eighths of an octave beside the profile's own step
+  std::int64_t tokens_per_tile = 1024;  // at most 2^15
+};
+
 struct TranscodeOptions {
   std::vector<Range> members;           // empty: all
   Range layers, tokens;                 // of each member
   const Codec* codec = nullptr;         // null: as the tiles are
+  std::optional<ClpOptions> clp;        // instead of a codec that codes tile by tile
   std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
   std::optional<HistoryEntry> history;  // unset: META's history is dropped
   int threads = 1;                      // the bytes are the same for any number

@@ -91,6 +91,7 @@ static_assert(sizeof(TileHeader) == 32);
 
 inline constexpr std::uint16_t kRaw = 0;     // data: token_count * heads * dim elements
 inline constexpr std::uint16_t kPlanes = 1;  // lossless byte planes with zstd, see kv(5)
+inline constexpr std::uint16_t kClp = 2;     // cross-layer prediction with a profile, see kv(5)
 
 // INDX payload: one entry a TENS frame, in order.
 struct IndexEntry {

@@ -27,6 +27,12 @@ TileSource::TileSource(const std::string& path, Access access) : state_(std::mak
   state_->reader.emplace(std::move(input));
 }
 
+TileSource::TileSource(Input input, bool allow_empty) : state_(std::make_unique<State>()) {
+  state_->name = input.name();
+  state_->size_bytes = input.size_bytes();
+  state_->reader.emplace(std::move(input), Reader::Options{.allow_empty = allow_empty});
+}
+
 TileSource::~TileSource() = default;
 
 std::optional<Meta> TileSource::next_member() {

@@ -21,6 +21,8 @@ class TileSource {
 
   // "-" or "": stdin. Throws as Reader does.
   explicit TileSource(const std::string& path, Access access = Access::kAll);
+  // Reads through; an empty stream has no member where that is allowed.
+  TileSource(Input input, bool allow_empty);
   ~TileSource();
 
   std::optional<Meta> next_member();

@@ -28,6 +28,8 @@ at::Tensor fused_norm(const at::Tensor& hidden, const at::Tensor& weight, double
 
 void plain_layer(const LayerCall& call, at::Tensor& hidden);
 void plain_keys_values(const LayerCall& call, const at::Tensor& hidden);
+at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
+                         const at::Tensor& hidden, at::ScalarType type);
 at::Tensor plain_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon);
 
 }  // namespace kv

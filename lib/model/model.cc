@@ -152,6 +152,8 @@ const ModelConfig& Model::config() const { return state_->config; }
 DType Model::compute() const { return dtype_of(state_->placement.type); }
 std::string Model::device() const { return state_->placement.device.is_cuda() ? "cuda" : "cpu"; }
 
+int Model::threads() const { return at::get_num_threads(); }
+
 KvCache Model::make_cache(const CacheOptions& options) const {
   if (options.capacity < 0) fail_usage("-: a cache of {} tokens", options.capacity);
   return inferring([&] {
@@ -206,6 +208,16 @@ void Model::write_keys_values(std::int64_t layer, const at::Tensor& hidden,
     } else {
       fused_keys_values<c10::BFloat16>(call, hidden.contiguous());
     }
+  });
+}
+
+at::Tensor Model::queries(std::int64_t layer, const at::Tensor& hidden) const {
+  if (layer < 0 || layer >= static_cast<std::int64_t>(state_->layers.size())) {
+    fail_usage("-: layer {}: the model has {}", layer, state_->layers.size());
+  }
+  return inferring([&] {
+    return plain_queries(state_->config, state_->layers[static_cast<std::size_t>(layer)], hidden,
+                         state_->placement.type);
   });
 }
 

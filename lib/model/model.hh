@@ -77,6 +77,7 @@ class Model {
   const ModelConfig& config() const;
   DType compute() const;       // of weights and caches
   std::string device() const;  // "cpu" or "cuda"
+  int threads() const;         // of the process's pool
   KvCache make_cache(const CacheOptions& options) const;
 
   // All layers for ids that follow each other; their slots are appended to the cache.
@@ -93,6 +94,8 @@ class Model {
   // Only the first step of run_layer(): keys and values from the layer's input.
   void write_keys_values(std::int64_t layer, const at::Tensor& hidden,
                          std::span<const std::int64_t> slots, KvCache& cache) const;
+  // Queries as the layer makes them of its input, before RoPE: f32 [rows, query heads, k_dim].
+  at::Tensor queries(std::int64_t layer, const at::Tensor& hidden) const;
   // Final norm and head: f32 [rows, vocab].
   at::Tensor logits(const at::Tensor& hidden) const;
 

@@ -64,6 +64,17 @@ at::Tensor plain_norm(const at::Tensor& rows, const at::Tensor& weight, double e
   return rows * at::rsqrt(rows.square().mean(-1, true) + epsilon) * weight;
 }
 
+at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
+                         const at::Tensor& hidden, at::ScalarType type) {
+  const std::int64_t dim = weights.geometry.k_dim;
+  const at::Tensor queries =
+      weights.qkv(plain_norm(hidden, weights.input_norm, config.rms_epsilon).to(type))
+          .narrow(1, 0, config.query_heads * dim)
+          .unflatten(1, {config.query_heads, dim})
+          .to(at::kFloat);
+  return config.qk_norm ? plain_norm(queries, weights.query_norm, config.rms_epsilon) : queries;
+}
+
 void plain_layer(const LayerCall& call, at::Tensor& hidden) {
   const Projected rows = project(call, hidden);
   hidden = hidden + attend(call, rows).to(at::kFloat);

@@ -2,6 +2,7 @@
 
 #include "kv/checkpoint/card.hh"
 #include "kv/codec/codec.hh"
+#include "kv/codec/decoded_source.hh"
 
 #include <algorithm>
 
@@ -51,25 +52,26 @@ Session Session::open(const std::string& name, const ModelOptions& options) {
 
 std::optional<CacheFile> read_cache(Input input, const Session& session,
                                     const CacheFileOptions& options) {
-  Reader reader(std::move(input), {.allow_empty = true});
-  std::optional<Meta> meta = reader.next_member();
+  TileSource source(std::move(input), true);
+  DecodedSource decoded(source, {}, {}, session.model->threads());
+  std::optional<Meta> meta = decoded.next_member();
   if (!meta) return std::nullopt;
-  const std::string name = reader.name();
+  const std::string name = source.name();
   require_usable(*meta, name, session);
   for (const std::uint32_t layer : options.hidden_layers) {
     if (!std::binary_search(meta->hidden_layers.begin(), meta->hidden_layers.end(), layer)) {
       fail_input("{}: keeps no E at layer {}; make it with --hidden", name, layer);
     }
   }
-  CacheFile file{std::move(*meta), reader.tokens(), session.model->make_cache({.capacity = 0}), {}};
+  CacheFile file{std::move(*meta), source.tokens(), session.model->make_cache({.capacity = 0}), {}};
   file.cache = session.model->make_cache({.capacity = file.meta.token_count + options.extra_tokens,
                                           .keep_unrotated_keys = options.keep_unrotated_keys});
   file.cache.extend(0, file.meta.token_count);
   Bytes scratch;
-  while (const std::optional<Tile> tile = reader.next_tile()) {
+  while (const std::optional<Tile> tile = decoded.next_tile()) {
     load_tile(file, *tile, name, scratch, options.hidden_layers);
   }
-  if (reader.next_member()) {
+  if (decoded.next_member()) {
     fail_input(
         "{}: holds several members; take one (kvcat --members), join the parts of one cache "
         "(kvcat --join), or fuse different ones (kvblend)",

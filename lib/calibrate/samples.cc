@@ -1,0 +1,176 @@
+#include "kv/calibrate/samples.hh"
+
+#include "kv/base/hash.hh"
+#include "kv/checkpoint/card.hh"
+#include "kv/container/writer.hh"
+#include "kv/model/rope.hh"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/einsum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <numeric>
+#include <random>
+
+namespace kv {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kLeastWindow = 64;
+constexpr std::int64_t kSampledQueries = 128;  // of a window and layer
+constexpr std::int64_t kDistances = 4;         // of each
+
+// Queries as keys `distance` tokens before them see them: rotated by that much.
+at::Tensor seen_from(const at::Tensor& queries, const Rope& rope,
+                     const std::vector<std::int32_t>& distances) {
+  const std::int64_t dim = queries.size(2);
+  const RopeAngles angles = rope_angles(rope, inverse_frequencies(rope, dim), distances);
+  const at::Tensor cos = angles.cos.unsqueeze(1), sin = angles.sin.unsqueeze(1);
+  const at::Tensor a = queries.narrow(2, 0, dim / 2), b = queries.narrow(2, dim / 2, dim / 2);
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2);
+}
+
+// Sum over sampled queries of w w^T, f64 [kv heads, dim, dim].
+at::Tensor metric_of(const Session& session, std::int64_t layer, const at::Tensor& hidden,
+                     std::mt19937_64& random) {
+  const LayerGeometry& geometry =
+      session.model->config().layers[static_cast<std::size_t>(layer)];
+  const std::int64_t rows = hidden.size(0), step = std::max<std::int64_t>(1, rows / kSampledQueries);
+  std::vector<at::Tensor> picked;
+  std::vector<std::int32_t> distances;
+  for (std::int64_t row = step - 1; row < rows; row += step) {
+    for (std::int64_t i = 0; i < kDistances; ++i) {
+      picked.push_back(hidden.narrow(0, row, 1));
+      distances.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(row + 1)));
+    }
+  }
+  const at::Tensor queries = session.model->queries(layer, at::cat(picked, 0));
+  const at::Tensor seen = seen_from(queries, geometry.rope, distances)
+                              .unflatten(1, {geometry.kv_heads, -1})
+                              .to(at::kDouble);
+  return at::einsum("rhgi,rhgj->hij", {seen, seen}) /
+         static_cast<double>(seen.size(0) * seen.size(2));
+}
+
+std::string path_of(const SampleOptions& options, const std::vector<std::int32_t>& ids) {
+  return fmt::format("{}/{:016x}.kv", options.work_dir,
+                     xxh3_64(std::as_bytes(std::span(ids)), options.seed));
+}
+
+}  // namespace
+
+Samples::Samples(const Session& session, const std::vector<Document>& documents,
+                 const SampleOptions& options) {
+  fs::create_directories(options.work_dir);
+  std::int64_t taken = 0;
+  for (const Document& document : documents) {
+    const std::vector<std::int32_t> all =
+        document.tokens ? *document.tokens : session.tokenizer->encode(document.text, false);
+    for (std::size_t begin = 0; begin < all.size() && taken < options.most_tokens;
+         begin += static_cast<std::size_t>(options.window)) {
+      const std::size_t end =
+          std::min(all.size(), begin + static_cast<std::size_t>(options.window));
+      const std::vector<std::int32_t> ids(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                                          all.begin() + static_cast<std::ptrdiff_t>(end));
+      if (static_cast<std::int64_t>(ids.size()) < kLeastWindow) continue;
+      const std::string path = path_of(options, ids);
+      if (!fs::exists(path)) prefill(session, ids, path, options, files_.size());
+      files_.push_back(std::make_unique<IndexedFile>(path));
+      add_metrics(path);
+      taken += static_cast<std::int64_t>(ids.size());
+      if (options.on_tokens) options.on_tokens(static_cast<std::int64_t>(ids.size()));
+    }
+  }
+  if (files_.empty()) fail_input("the texts have no {} tokens in one piece", kLeastWindow);
+}
+
+void Samples::prefill(const Session& session, const std::vector<std::int32_t>& ids,
+                      const std::string& path, const SampleOptions& options,
+                      std::uint64_t number) {
+  const Model& model = *session.model;
+  const auto count = static_cast<std::int64_t>(ids.size());
+  const auto layers = static_cast<std::int64_t>(model.config().layers.size());
+  KvCache cache = model.make_cache({.capacity = count, .keep_unrotated_keys = true});
+  cache.extend(0, count);
+  std::vector<std::int64_t> slots(ids.size());
+  std::iota(slots.begin(), slots.end(), std::int64_t{0});
+  std::mt19937_64 random(options.seed + number);
+  Output metrics = Output::create(path + ".metric", true);
+  at::Tensor hidden = model.embed(ids);
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const at::Tensor metric = metric_of(session, layer, hidden, random).contiguous();
+    metrics.write({static_cast<const std::byte*>(metric.const_data_ptr()), metric.nbytes()});
+    if (layer + 1 < layers) {
+      model.run_layer(layer, hidden, slots, cache);
+    } else {
+      model.write_keys_values(layer, hidden, slots, cache);
+    }
+  }
+  metrics.commit();
+  Meta meta;
+  meta.model = session.identity;
+  meta.layers = layers_of(model.config());
+  meta.dtype = DType::kBF16;
+  meta.token_count = count;
+  Output output = Output::create(path, true);
+  Writer writer(output);
+  writer.begin_member(meta, ids);
+  Bytes bytes;
+  for (const auto& [layer, kind] : meta.tensors()) {
+    TensorView view = meta.shape_of({.kind = kind,
+                                     .dtype = meta.dtype,
+                                     .layer = layer,
+                                     .token_count = static_cast<std::uint32_t>(count)});
+    bytes.resize(static_cast<std::size_t>(count) * view.row_bytes());
+    cache.save(layer, kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues, 0, count,
+               meta.dtype, bytes);
+    view.bytes = bytes;
+    const auto tile_count = static_cast<std::uint32_t>(count);
+    writer.write_tile({.kind = kind, .dtype = meta.dtype, .layer = layer, .token_count = tile_count},
+                      view.bytes);
+  }
+  writer.end_member();
+  output.commit();
+}
+
+void Samples::add_metrics(const std::string& path) {
+  Input input = Input::open(path + ".metric");
+  for (std::size_t i = 0; i < meta().layers.size(); ++i) {
+    const LayerGeometry& geometry = meta().layers[i].geometry;
+    at::Tensor metric =
+        at::zeros({geometry.kv_heads, geometry.k_dim, geometry.k_dim}, at::TensorOptions(at::kDouble));
+    const std::span<std::byte> into(static_cast<std::byte*>(metric.mutable_data_ptr()),
+                                    metric.nbytes());
+    if (input.read(into) != into.size()) fail_input("{}: too short; remove it", input.name());
+    if (i == metrics_.size()) metrics_.push_back(at::zeros_like(metric));
+    metrics_[i] += metric;
+  }
+}
+
+std::int64_t Samples::tokens(std::size_t window) const {
+  return files_[window]->meta(0).token_count;
+}
+
+std::vector<std::int32_t> Samples::ids(std::size_t window) const {
+  return files_[window]->tokens(0);
+}
+
+TensorView Samples::rows(std::size_t window, std::uint32_t layer, format::Kind kind) const {
+  const IndexedFile& file = *files_[window];
+  const std::vector<format::IndexEntry>& index = file.index(0);
+  for (std::size_t i = 0; i < index.size(); ++i) {
+    if (index[i].tile.layer == layer && index[i].tile.kind == kind) {
+      return file.tile(0, i).view(file.meta(0));
+    }
+  }
+  throw std::logic_error("a sample without a layer");
+}
+
+const at::Tensor& Samples::query_metric(std::uint32_t layer) const { return metrics_.at(layer); }
+
+}  // namespace kv

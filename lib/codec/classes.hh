@@ -1,0 +1,50 @@
+#pragma once
+// The static distributions of quantised coefficients, kv(5) "Classes": a shape and a standard
+// deviation in steps, on a grid of eighths of an octave, so that a step of 2^(i/8) moves a class by
+// i places. Their tables are numbers of the format: every coder computes the same ones, from IEEE
+// doubles with +, -, *, / alone, in the order written here.
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace kv {
+
+enum class Shape : std::uint8_t { kGauss = 0, kBlend = 1, kLaplace = 2, kHeavy = 3 };
+inline constexpr int kShapes = 4;
+
+// Deviation of grid place g, in steps: 2^(g/8).
+inline constexpr int kOctave = 8;
+inline constexpr int kLeastSigma = -28;  // below: every coefficient is 0 and none is coded
+inline constexpr int kMostSigma = 56;    // 128 steps
+
+// What codes a coefficient of a class: a table of the entropy coder, and how many low bits stand
+// beside it unchanged. The value is symbol * 2^low_bits + low bits - 2^(low_bits - 1) where there
+// are low bits, else the symbol.
+struct ClassCode {
+  std::uint16_t table = 0;
+  std::uint8_t low_bits = 0;
+  bool zero = true;  // nothing is coded
+};
+
+class Classes {
+ public:
+  // Built once, at first use; about a millisecond.
+  static const Classes& get();
+
+  // `sigma` may be anything; above kMostSigma counts as that.
+  ClassCode code(Shape shape, int sigma) const;
+  // Frequencies in 1/4096 by table: 4, 8, 16 or 32 symbols; the last is the escape.
+  std::span<const std::vector<std::uint16_t>> tables() const { return tables_; }
+  // Bits that `value` costs; of a class that codes nothing, what losing the value is worth.
+  double cost_bits(Shape shape, int sigma, int value) const;
+
+ private:
+  Classes();
+  // Tables exist for deviations below 4 steps; wider ones have low bits.
+  static constexpr int kTableSigmas = 2 * kOctave - kLeastSigma;
+  std::vector<std::vector<std::uint16_t>> tables_;
+};
+
+}  // namespace kv

@@ -1,0 +1,65 @@
+#pragma once
+// One tensor of the codec `clp`: prediction from decoded tensors, transform of what is left,
+// quantisation. All that a decoder computes is in integers, but for the last scaling, which is one
+// multiplication and one addition a value, each rounded: every decoder gets the same bits.
+// Private to the folder.
+
+#include "clp_stream.hh"
+#include "kv/kernels/int8_dot.hh"
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kv {
+
+// What the prediction of later tensors uses of a decoded tile.
+struct TileContext {
+  Quads values;                    // in units of the profile, clamped
+  std::vector<std::int8_t> steps;  // of the tokens: half octaves
+};
+
+class TensorCoder {
+ public:
+  explicit TensorCoder(const TensorProfile& profile);
+  ~TensorCoder();
+
+  const TensorProfile& profile() const { return profile_; }
+
+  // `context` as profile().context says, of the same tokens. Steps that are too fine for a token's
+  // coefficients are widened; tokens that are not finite become exact.
+  Bytes encode(std::span<const TileContext* const> context, const TensorView& rows,
+               std::uint64_t profile_hash, TileSteps steps, TileContext& decoded) const;
+  void decode(std::span<const TileContext* const> context, ByteView data, const std::string& place,
+              DType dtype, std::span<std::byte> rows, TileContext& decoded) const;
+
+  // The parts of encode(), for calibration: sums of the prediction, [channels][stride]...
+  std::vector<std::int32_t> predict(std::span<const TileContext* const> context,
+                                    std::int64_t tokens) const;
+  // ... coefficients of rows beside it, f32 [channels][stride] at the profile's own step.
+  std::vector<float> transform(const std::vector<float>& values,
+                               const std::vector<std::int32_t>& predicted,
+                               std::int64_t tokens) const;
+
+ private:
+  struct Inverse;  // from rows to coefficients; encoders only
+  void reconstruct(const TileCode& code, const std::vector<std::int32_t>& predicted, DType dtype,
+                   std::span<std::byte> rows, TileContext& decoded) const;
+  void place_exact(const TileCode& code, DType dtype, std::span<std::byte> rows,
+                   TileContext& decoded) const;
+  const Inverse& inverse() const;
+
+  const TensorProfile& profile_;
+  std::optional<Int8Weights> predictor_;  // not where nothing is predicted
+  Int8Weights basis_;
+  mutable std::unique_ptr<const Inverse> inverse_;
+  mutable std::once_flag inverse_once_;
+};
+
+// Tokens' steps from weights relative to their mean: half octaves, mean about 0.
+std::vector<std::int8_t> steps_from_weights(std::span<const float> log2_weights);
+
+}  // namespace kv

@@ -1,0 +1,99 @@
+#include "kv/codec/decoded_source.hh"
+
+#include "clp_member.hh"
+
+#include <deque>
+
+namespace kv {
+
+struct DecodedSource::State {
+  TileSource& source;
+  Range layers, tokens;
+  int threads;
+  std::optional<ClpMember> member;
+  std::optional<OwnedTile> ahead;  // read, of the layer behind the one that was decoded
+  std::deque<OwnedTile> ready;
+  OwnedTile current;
+
+  bool in_tokens(const format::TileHeader& tile) const {
+    const auto begin = static_cast<std::int64_t>(tile.token_begin);
+    return begin + tile.token_count > tokens.first && (tokens.last < 0 || begin < tokens.last);
+  }
+  bool wanted(const format::TileHeader& tile) const {
+    return in_tokens(tile) && layers.contains(tile.layer);
+  }
+  // Wanted, or of a layer that may be needed to decode a later one.
+  bool needed(const format::TileHeader& tile) const {
+    return wanted(tile) || (in_tokens(tile) && tile.codec == format::kClp &&
+                            (layers.last < 0 || tile.layer < layers.last));
+  }
+
+  std::optional<Tile> read() {
+    return source.next_tile([this](const format::TileHeader& header) { return needed(header); });
+  }
+  static OwnedTile owned(const Tile& tile) {
+    return {tile.header, Bytes(tile.data.begin(), tile.data.end()), tile.frame_offset};
+  }
+
+  // The rest of the layer that begins with `first`, decoded.
+  void decode_layer(OwnedTile first) {
+    std::vector<OwnedTile> layer;
+    const std::uint32_t number = first.header.layer;
+    layer.push_back(std::move(first));
+    while (const std::optional<Tile> tile = read()) {
+      if (tile->header.layer != number) {
+        ahead = owned(*tile);
+        break;
+      }
+      layer.push_back(owned(*tile));
+    }
+    for (OwnedTile& tile : member->decode(std::move(layer))) {
+      if (wanted(tile.header)) ready.push_back(std::move(tile));
+    }
+  }
+};
+
+DecodedSource::DecodedSource(TileSource& source, Range layers, Range tokens, int threads)
+    : state_(std::make_unique<State>(State{source, layers, tokens, threads})) {}
+
+DecodedSource::~DecodedSource() = default;
+
+std::optional<Meta> DecodedSource::next_member() {
+  state_->ahead.reset();
+  state_->ready.clear();
+  std::optional<Meta> meta = state_->source.next_member();
+  if (meta) {
+    state_->member.emplace(
+        *meta,
+        fmt::format("{}: member {}", state_->source.name(), state_->source.member_index()),
+        state_->threads);
+  }
+  return meta;
+}
+
+std::optional<Tile> DecodedSource::next_tile() {
+  State& state = *state_;
+  while (state.ready.empty()) {
+    if (state.ahead) {
+      OwnedTile tile = *std::exchange(state.ahead, std::nullopt);
+      if (tile.header.codec == format::kClp) {
+        state.decode_layer(std::move(tile));
+      } else if (state.wanted(tile.header)) {
+        state.ready.push_back(std::move(tile));
+      }
+      continue;
+    }
+    const std::optional<Tile> tile = state.read();
+    if (!tile) return std::nullopt;
+    if (tile->header.codec == format::kClp) {
+      state.decode_layer(State::owned(*tile));
+    } else if (state.wanted(tile->header)) {
+      return tile;
+    }
+  }
+  state.current = std::move(state.ready.front());
+  state.ready.pop_front();
+  return Tile{state.current.header, state.current.data, state.current.frame_offset};
+}
+
+}  // namespace kv

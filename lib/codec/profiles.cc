@@ -1,0 +1,70 @@
+#include "kv/codec/profiles.hh"
+
+#include "kv/base/folders.hh"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
+
+namespace kv {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> candidates() {
+  std::vector<std::string> files;
+  for (const std::string& place : search_folders("KVTOOLS_PROFILES", "profiles")) {
+    std::error_code ignored;
+    if (fs::is_regular_file(place, ignored)) files.push_back(place);
+    std::vector<std::string> inside;
+    for (fs::directory_iterator at(place, ignored), end; !ignored && at != end;
+         at.increment(ignored)) {
+      if (at->path().extension() == ".kvp") inside.push_back(at->path());
+    }
+    std::sort(inside.begin(), inside.end());
+    files.insert(files.end(), inside.begin(), inside.end());
+  }
+  return files;
+}
+
+// A file of the folders is read once a process, whole, and only when its head fits.
+std::shared_ptr<const Profile> first_that(const std::function<bool(const ProfileHead&)>& fits) {
+  static std::mutex mutex;
+  static std::map<std::string, std::shared_ptr<const Profile>> opened;
+  const std::lock_guard lock(mutex);
+  for (const std::string& file : candidates()) {
+    const auto found = opened.find(file);
+    if (found != opened.end()) {
+      if (fits({found->second->model, found->second->level, found->second->hash})) {
+        return found->second;
+      }
+    } else if (fits(ProfileHead::read(file))) {
+      return opened[file] = Profile::open(file);
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::shared_ptr<const Profile> find_profile(const ModelIdentity& model, int level) {
+  if (model.fingerprint.empty()) return nullptr;
+  return first_that([&](const ProfileHead& head) {
+    return head.model.fingerprint == model.fingerprint && head.level == level;
+  });
+}
+
+std::shared_ptr<const Profile> require_profile(std::uint64_t hash, const std::string& place) {
+  auto profile = first_that([&](const ProfileHead& head) { return head.hash == hash; });
+  if (!profile) {
+    fail_input(
+        "{}: needs the profile {:016x}, which is not there; put it in a folder named by "
+        "KVTOOLS_PROFILES, or make it again with the kvcalibrate command that made it",
+        place, hash);
+  }
+  return profile;
+}
+
+}  // namespace kv
