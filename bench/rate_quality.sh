@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# bench/rate_quality.sh [BUILD [WORK]]: quality over bytes of every codec on the embedded model: real
+# text, KL divergence of the next-token distributions from the raw bf16 cache, all bytes counted.
+# Leaves results.jsonl, report.md, a .json and a .svg a probe in WORK; what is there is not measured
+# again. Exit status 125 without the texts ($KVTOOLS_SHARED/data/text) or the model.
+#   RQ_TOKENS   of context: 2048 (default), 512 or 7936 (the model's context is 8192)
+#   RQ_ONLY     families, separated by spaces (default: all)
+#   RQ_AT_KLD   where bits are compared (default: 0.001 0.003 0.01)
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=$(realpath "${1:-$root/build-ci}")
+tokens=${RQ_TOKENS:-2048}
+work=${2:-$build/rate_quality/$tokens}
+export KVTOOLS_MODELS=${KVTOOLS_MODELS:-$root/.deps/models}
+export KVTOOLS_SHARED=${KVTOOLS_SHARED:-$root/../shared}
+bench=$build/tests/rate_quality
+[ -x "$bench" ] || { echo "SKIPPED: no $bench; it is built with LibTorch and tests" >&2; exit 125; }
+"$build/tools/kvinfo" -m smollm2 >/dev/null 2>&1 || { echo 'SKIPPED: no model smollm2' >&2; exit 125; }
+
+# What is measured: family/point=encode or family/point=encode|||decode.
+prefill='kvprefill -q -m "$RQ_MODEL" --compute f32 --no-bos --no-history --jsonl "$RQ_CONTEXT"'
+recipes=(
+  'raw=cat'
+  'lossless=kvencode --lossless --no-history'
+  'zstd/3=zstd -q -3|||zstd -q -d'
+  'zstd/19=zstd -q -19 -T0|||zstd -q -d'
+  "fp8/e4m3=$prefill --dtype fp8_e4m3"
+  "fp8/e5m2=$prefill --dtype fp8_e5m2"
+)
+
+mkdir -p "$work"
+musique=4
+if [ "$tokens" -gt 4096 ]; then musique=3; fi  # the passages end
+status=0
+"$bench" windows --split test --tokens "$tokens" --musique $musique -f -o "$work/windows.jsonl" || status=$?
+[ $status = 0 ] || exit $status
+arguments=()
+for recipe in "${recipes[@]}"; do
+  family=${recipe%%=*}
+  family=${family%%/*}
+  if [ -z "${RQ_ONLY:-}" ] || [[ " $RQ_ONLY " == *" $family "* ]]; then
+    arguments+=(--recipe "$recipe")
+  fi
+done
+"$bench" run --windows "$work/windows.jsonl" --work "$work" "${arguments[@]}" || status=$?
+
+read -ra levels <<<"${RQ_AT_KLD:-0.001 0.003 0.01}"
+: >"$work/report.md"
+for probe in continuation copy; do
+  title="SmolLM2-135M-Instruct, $tokens tokens: $probe"
+  "$bench" report "$work/results.jsonl" --probe $probe --at-kld "${levels[@]}" \
+    --plot "$work/$probe.svg" --title "$title" | tee -a "$work/report.md"
+  echo | tee -a "$work/report.md"
+  "$bench" report "$work/results.jsonl" --probe $probe --at-kld "${levels[@]}" --json \
+    >"$work/$probe.json"
+done
+exit $status
