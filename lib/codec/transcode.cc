@@ -134,7 +134,11 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       tokens.erase(tokens.begin(), tokens.begin() + options.tokens.first);
       tokens.resize(static_cast<std::size_t>(part.token_count));
     }
-    writer.begin_member(part, tokens);
+    Importance importance;
+    if (options.keeps_importance()) {
+      importance = slice_importance(source.importance(), *meta, options.layers, options.tokens);
+    }
+    writer.begin_member(part, tokens, importance);
     copy_tiles(source, writer, MemberCopy(*meta, place, options), options.threads);
     writer.end_member();
   }

@@ -19,6 +19,12 @@ struct TranscodeOptions {
   std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
   std::optional<HistoryEntry> history;  // unset: META's history is dropped
   int threads = 1;                      // the bytes are the same for any number
+  // IMPT; unset: unless `codec` is lossy, when nobody needs it any more.
+  std::optional<bool> keep_importance;
+
+  bool keeps_importance() const {
+    return keep_importance.value_or(codec == nullptr || codec->lossless());
+  }
 
   // Whether anything may be left out; what is not selected need not be read.
   bool selects() const { return !members.empty() || !layers.whole() || !tokens.whole(); }
