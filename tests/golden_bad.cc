@@ -138,6 +138,37 @@ Files orders() {
   };
 }
 
+// With an IMPT behind TOKN, of 2 layers with K and V and 2 tokens.
+template <typename F>
+std::string importance(F&& edit) {
+  return frames([&](Frames& all) {
+    all.insert(all.begin() + kTile,
+               {FrameType::kImportance, "\x80\x81\x82\x83\x7f\x7e\x01\xff", 1, {}, '\0'});
+    edit(all);
+  });
+}
+
+Files importances() {
+  constexpr std::size_t kImportance = 2;
+  const auto unknown = forge::type_of({'L', 'O', 'R', 'A'});
+  return {
+      {"importance_short", importance([](Frames& all) { all[kImportance].payload.pop_back(); })},
+      {"importance_long", importance([](Frames& all) { all[kImportance].payload += '\x80'; })},
+      {"importance_zero", importance([](Frames& all) { all[kImportance].payload[5] = '\0'; })},
+      {"importance_required", importance([](Frames& all) { all[kImportance].flags = 0; })},
+      {"importance_twice",
+       importance([](Frames& all) { all.insert(all.begin() + kImportance, all[kImportance]); })},
+      {"importance_before_meta", importance([](Frames& all) { move(all, kImportance, 0); })},
+      {"importance_before_tokens", importance([](Frames& all) { move(all, kImportance, 1); })},
+      {"importance_behind_tensor", importance([](Frames& all) { move(all, kImportance, 3); })},
+      {"importance_behind_index",
+       importance([](Frames& all) { move(all, kImportance, kIndex + 1); })},
+      {"importance_behind_optional", importance([&](Frames& all) {
+         all.insert(all.begin() + kImportance, {unknown, "x", 1, {}, '\0'});
+       })},
+  };
+}
+
 Files tiles() {
   return {
       {"tile_too_small", frames([](Frames& all) { all[kTile].payload.resize(31); })},
@@ -217,7 +248,7 @@ Files metas() {
 
 Files bad() {
   Files all;
-  for (Files (*part)() : {streams, orders, tiles, metas}) {
+  for (Files (*part)() : {streams, orders, importances, tiles, metas}) {
     for (auto& file : part()) all.push_back(std::move(file));
   }
   return all;

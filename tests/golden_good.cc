@@ -111,6 +111,24 @@ std::string unknown_codec() {
   });
 }
 
+// Of K and V, and of L; as in the cache of a model, E has none.
+std::string importance(std::int64_t tokens, bool with_ids) {
+  Meta meta = small_meta(tokens);
+  meta.layers[1].geometry = {};
+  meta.layers[1].latent_dim = 7;
+  meta.hidden = 2;
+  meta.hidden_layers = {1};
+  Importance bytes;
+  for (std::uint64_t i = 0; i < importance_size_bytes(meta); ++i) {
+    bytes.push_back(static_cast<std::uint8_t>(1 + i * 127 % 255));
+  }
+  return samples::written([&](Writer& writer) {
+    writer.begin_member(meta, with_ids ? samples::ids(tokens) : std::vector<std::int32_t>(), bytes);
+    samples::write_tensors(writer, meta, 2);
+    writer.end_member();
+  });
+}
+
 std::string optional_frames() {
   const Meta meta = small_meta(2);
   return samples::written([&](Writer& writer) {
@@ -209,7 +227,8 @@ Files good() {
                  {"empty_document", member(small_meta(0))},
                  {"optional_frames", optional_frames()},
                  {"newer_minor", newer_minor()},
-                 {"unknown_codec", unknown_codec()}};
+                 {"unknown_codec", unknown_codec()},
+                 {"importance", importance(5, true) + importance(3, false)}};
   for (const DType dtype :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2, DType::kI8}) {
     files.emplace_back(dtype_name(dtype), member(small_meta(5, dtype)));

@@ -31,9 +31,11 @@ json dump_stream(const std::string& path) {
   while (const auto meta = reader.next_member()) {
     json tiles = json::array();
     const std::vector<std::int32_t> tokens = reader.tokens();
+    const Importance importance = reader.importance();
     while (const auto tile = reader.next_tile()) tiles.push_back(describe(*tile));
     members.push_back({{"meta", json::parse(meta_to_json(*meta))},
                        {"tokens", tokens},
+                       {"importance", importance},
                        {"tiles", tiles},
                        {"member_hash", fmt::format("{:016x}", reader.member_hash())}});
   }
@@ -50,6 +52,7 @@ json dump_index(const std::string& path) {
     }
     members.push_back({{"meta", json::parse(meta_to_json(file.meta(member)))},
                        {"tokens", file.tokens(member)},
+                       {"importance", file.importance(member)},
                        {"tiles", tiles}});
   }
   return members;

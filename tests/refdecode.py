@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A second, slow decoder of kv(5), written from the man page alone.
 
-refdecode.py FILE prints JSON: a list of members, each with its META, token ids, and tiles with the
-SHA-256 of their data; of tiles in the codec "planes" also that of the elements, if the program zstd
+refdecode.py FILE prints JSON: a list of members, each with its META, token ids, importance (bytes
+of IMPT), and tiles with the SHA-256 of their data; of tiles in the codec "planes" also that of the elements, if the program zstd
 is there. Exit status 3 and one line on stderr: the stream is refused.
 """
 
@@ -406,7 +406,7 @@ class Stream:
         payload = self.take(size)
         require(xxh3(payload) == payload_hash, "payload_hash")
         require(not any(self.take(-self.at % 16)), "padding")
-        known = kind in (b"META", b"TOKN", b"TENS", b"INDX", b"END ")
+        known = kind in (b"META", b"TOKN", b"TENS", b"INDX", b"END ")  # IMPT is optional
         require(flags == (0 if known else 1), "flags of the frame's type")
         return kind, payload, payload_hash
 
@@ -421,18 +421,27 @@ class Stream:
         require(kind == b"META", "no META")
         meta = check_meta(payload)
         tiles, tokens, decoded, entries, index_at = Tiles(meta), None, [], [], 0
+        importance = None
         frames = 1
         while True:
             at = self.at - start
+            before = kind
             kind, payload, payload_hash = self.frame()
             frames += 1
             require(frames <= 1 << 22, "too many frames")
             require(index_at == 0 or kind == b"END ", "a frame between INDX and END")
             if kind == b"TOKN":
-                require(tokens is None and not decoded, "TOKN is out of place")
+                require(tokens is None and not decoded and importance is None,
+                        "TOKN is out of place")
                 require(len(payload) == 4 * meta["token_count"], "TOKN's size")
                 tokens = list(struct.unpack(f"<{meta['token_count']}I", payload))
                 require(max(tokens, default=0) < 1 << 31, "a token id")
+            elif kind == b"IMPT":
+                require(before in (b"META", b"TOKN"), "IMPT is out of place")
+                rows = sum(row_kind != "E" for _, row_kind in tiles.rows)
+                require(len(payload) == rows * meta["token_count"], "IMPT's size")
+                require(all(payload), "a byte of IMPT is 0")
+                importance = list(payload)
             elif kind == b"TENS":
                 require(len(payload) >= 32, "no tile header")
                 tile = tiles.accept(payload[:32], len(payload) - 32)
@@ -454,8 +463,8 @@ class Stream:
                 break
             else:
                 require(kind != b"META", "second META")
-        return {"meta": meta, "tokens": tokens or [], "tiles": decoded,
-                "member_hash": f"{self.chain:016x}"}
+        return {"meta": meta, "tokens": tokens or [], "importance": importance or [],
+                "tiles": decoded, "member_hash": f"{self.chain:016x}"}
 
     def members(self):
         require(bool(self.data), "empty")

@@ -29,7 +29,7 @@ std::string spooled(const std::string& path, Fd& keep) {
   Writer writer(output);
   TileSource source(path);
   while (const std::optional<Meta> meta = source.next_member()) {
-    writer.begin_member(*meta, source.tokens());
+    writer.begin_member(*meta, source.tokens(), source.importance());
     const auto all = [](const format::TileHeader&) { return true; };
     while (const std::optional<Tile> tile = source.next_tile(all)) {
       writer.write_tile(tile->header, tile->data);
@@ -74,7 +74,7 @@ class Join {
     } else {
       whole.history.clear();
     }
-    writer.begin_member(whole, tokens(by_layers));
+    writer.begin_member(whole, tokens(by_layers), importance(whole, by_layers));
     for (const auto& [layer, kind] : whole.tensors()) {
       std::int64_t before = 0;
       for (const Part& part : parts_) {
@@ -162,6 +162,24 @@ class Join {
       if (ids.empty() && part.meta().token_count > 0) return {};  // one without ids: none has
       all.insert(all.end(), ids.begin(), ids.end());
       if (by_layers) break;
+    }
+    return all;
+  }
+
+  Importance importance(const Meta& whole, bool by_layers) const {
+    std::vector<Importance> of_parts;
+    for (const Part& part : parts_) {
+      of_parts.push_back(part.file->importance(part.member));
+      if (of_parts.back().size() != importance_size_bytes(part.meta())) return {};  // not measured
+    }
+    Importance all;
+    const std::size_t rows = by_layers ? 1 : importance_rows(whole).size();
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (const Importance& part : of_parts) {
+        const auto count = static_cast<std::ptrdiff_t>(part.size() / rows);
+        const auto begin = part.begin() + static_cast<std::ptrdiff_t>(row) * count;
+        all.insert(all.end(), begin, begin + count);
+      }
     }
     return all;
   }

@@ -134,8 +134,7 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
 
 // A layer at a time: the codec `clp` needs the ones before.
 void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                   const Meta& meta, const std::string& place, const TranscodeOptions& options) {
-  ClpMember coder(meta, place, options.threads);
+                   const Meta& meta, ClpMember& coder, const TranscodeOptions& options) {
   std::vector<OwnedTile> layer;
   const auto flush = [&] {
     for (const OwnedTile& tile : coder.encode(
@@ -190,10 +189,15 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       tokens.erase(tokens.begin(), tokens.begin() + options.tokens.first);
       tokens.resize(static_cast<std::size_t>(part.token_count));
     }
-    writer.begin_member(part, tokens);
+    Importance importance =
+        slice_importance(source.importance(), *meta, options.layers, options.tokens);
+    const bool kept = options.keeps_importance();
+    writer.begin_member(part, tokens, kept ? importance : Importance{});
     const MemberCopy member(*meta, place, options);
     if (options.clp) {
-      encode_layers(decoded, writer, member, part, place, options);
+      ClpMember coder(part, place, options.threads);
+      if (options.clp->use_importance) coder.set_importance(std::move(importance));
+      encode_layers(decoded, writer, member, part, coder, options);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

@@ -18,6 +18,7 @@ struct ClpOptions {
   std::shared_ptr<const Profile> profile;
   int base_step = 0;                   // eighths of an octave beside the profile's own step
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
+  bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
 };
 
 struct TranscodeOptions {
@@ -28,6 +29,12 @@ struct TranscodeOptions {
   std::int64_t tokens_per_tile = 0;     // cut larger tiles; 0: as they are
   std::optional<HistoryEntry> history;  // unset: META's history is dropped
   int threads = 1;                      // the bytes are the same for any number
+  // IMPT; unset: unless `codec` is lossy, when nobody needs it any more.
+  std::optional<bool> keep_importance;
+
+  bool keeps_importance() const {
+    return keep_importance.value_or(!clp && (!codec || codec->lossless()));
+  }
 
   // Whether anything may be left out; what is not selected need not be read.
   bool selects() const { return !members.empty() || !layers.whole() || !tokens.whole(); }

@@ -2,7 +2,8 @@
 // The numbers of kv(5), major version 1. man/kv.5 is the specification; this header is its names.
 //
 //   stream := member+
-//   member := member_header frame(META) frame(TOKN)? frame(TENS)* frame(INDX)? frame(END)
+//   member := member_header frame(META) frame(TOKN)? frame(IMPT)? frame(TENS)* frame(INDX)?
+//             frame(END)
 //   frame  := frame_header payload padding      padding: zeros to a multiple of 16
 //
 // Every frame starts at a multiple of 16 from the stream's start, so payloads and tensor data are
@@ -19,7 +20,9 @@ namespace kv::format {
 // High bit against 7-bit channels, CR-LF and LF against newline translation, ^Z against `type`.
 inline constexpr std::array<std::uint8_t, 8> kMagic = {0x8B, 'K', 'V', 'C', 0x0D, 0x0A, 0x1A, 0x0A};
 inline constexpr std::uint16_t kMajor = 1;  // unknown major: refused
-inline constexpr std::uint16_t kMinor = 0;  // unknown minor: read; only optional frames are new
+// A member gives the lowest minor that has what is in it. Unknown: read; only optional frames are
+// new.
+inline constexpr std::uint16_t kMinorImportance = 1;  // IMPT
 
 inline constexpr std::size_t kAlignment = 16;
 inline constexpr std::uint64_t kMaxMetaBytes = 1u << 20;
@@ -35,11 +38,12 @@ inline constexpr int kMaxDepth = 32;  // of META's JSON
 
 // Types are four ASCII characters, stored in reading order.
 enum class FrameType : std::uint32_t {
-  kMeta = 0x4154454D,    // "META"
-  kTokens = 0x4E4B4F54,  // "TOKN"
-  kTensor = 0x534E4554,  // "TENS"
-  kIndex = 0x58444E49,   // "INDX"
-  kEnd = 0x20444E45,     // "END "
+  kMeta = 0x4154454D,        // "META"
+  kTokens = 0x4E4B4F54,      // "TOKN"
+  kImportance = 0x54504D49,  // "IMPT", always optional; see importance.hh
+  kTensor = 0x534E4554,      // "TENS"
+  kIndex = 0x58444E49,       // "INDX"
+  kEnd = 0x20444E45,         // "END "
 };
 
 // A reader that does not know a frame's type skips it when this is set, else refuses the member.
@@ -48,7 +52,7 @@ inline constexpr std::uint32_t kOptional = 1u;  // flags; all other bits are zer
 struct MemberHeader {
   std::array<std::uint8_t, 8> magic = kMagic;
   std::uint16_t major = kMajor;
-  std::uint16_t minor = kMinor;
+  std::uint16_t minor = 0;
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(MemberHeader) == 16);

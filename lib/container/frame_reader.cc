@@ -95,6 +95,7 @@ bool FrameReader::begin_member() {
   }
   ++members_;
   frames_ = 0;
+  meta = nullptr;
   whole.clear();
   if (got < sizeof(member)) refuse_truncated();
   if (member.major != format::kMajor) {
@@ -149,7 +150,7 @@ ByteView FrameReader::take_payload(bool keep) {
   }
   const ByteView kept = keep ? ByteView(buffer_.first(size)) : ByteView();
   if (keep) {
-    notes_.payload(begin, header_.type, kept);
+    notes_.payload(begin, header_.type, kept, meta);
   } else {
     notes_.data(begin, size, "payload", type_text(header_.type) + " (skipped)");
   }

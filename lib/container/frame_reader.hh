@@ -57,6 +57,8 @@ class FrameReader {
 
   // What a truncation message says of the member beyond its frames.
   std::string whole;
+  // Of the member, once it was read: names the fields of frames that depend on it.
+  const Meta* meta = nullptr;
 
  private:
   std::size_t read(std::span<std::byte> into);

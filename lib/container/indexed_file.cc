@@ -1,11 +1,8 @@
 #include "kv/base/hash.hh"
+#include "kv/container/frame_map.hh"
 #include "kv/container/frame_reader.hh"
-#include "kv/container/notes.hh"
 #include "kv/container/reader.hh"
 #include "kv/container/tile_order.hh"
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -16,119 +13,52 @@ using format::FrameType;
 
 namespace {
 
-constexpr std::uint64_t kMostResidentBytes = 32u << 20;
 constexpr std::uint64_t kEndFrameBytes = sizeof(FrameHeader) + sizeof(format::EndPayload);
 
-struct Member {
-  std::uint64_t begin = 0, size_bytes = 0;  // in the file
-  std::uint64_t meta_end = 0;               // from the member's start, as all offsets below
+struct Member : Extent {
+  std::uint64_t meta_end = 0;  // from the member's start, as all offsets below
   std::uint64_t index_offset = 0;
   std::uint64_t meta_chain = 0;  // header_hash of META
   Meta meta;
   std::vector<format::IndexEntry> index;
 };
 
+// One of those before the tiles.
+struct HeadFrame {
+  std::uint64_t offset = 0;  // from the member's start
+  FrameHeader header;
+};
+
 }  // namespace
 
-struct IndexedFile::State {
-  Input input;
-  Mapping mapping;
+struct IndexedFile::State : FrameMap {
   std::vector<Member> members;
-  std::vector<bool> touched_pages;
-  std::uint64_t page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  std::uint64_t touched_page_count = 0;
-  std::uint64_t resident_bytes = 0;  // of payloads, at most
 
-  explicit State(const std::string& path) : input(Input::open(path)) {
-    if (!input.size_bytes()) {
-      fail_usage("{}: not a regular file; write it to a file first", input.name());
-    }
-    mapping = input.map();
-    const ByteView all = mapping.bytes();
-    touched_pages.resize(all.size() / page_bytes + 1);
-    if (all.empty()) fail_input("{}: empty, not a kv stream; give a .kv file", input.name());
-    advise(all, MADV_RANDOM);  // pages that nobody asked for need not be read ahead
-    touch(0, std::min(all.size(), format::kMagic.size()));
-    if (!as_text(all).starts_with(as_text(std::as_bytes(std::span(format::kMagic))))) {
-      fail_input("{}: byte 0: not a kv stream; give a .kv file", input.name());
-    }
-    for (std::uint64_t end = all.size(); end > 0; end = members.back().begin) add_member(end);
+  explicit State(const std::string& path) : FrameMap(path) {
+    for (std::uint64_t end = size_bytes(); end > 0; end = members.back().begin) add_member(end);
     std::reverse(members.begin(), members.end());
   }
 
-  [[noreturn]] void refuse(std::uint64_t offset, const std::string& cause) const {
-    fail_input("{}: byte {}: {}; {}", input.name(), offset, cause, kDamaged);
-  }
-
-  // Bytes of the member, at most up to its end.
-  ByteView view(const Member& member, std::uint64_t offset, std::uint64_t size_bytes,
-                std::string_view what) {
-    if (offset > member.size_bytes || member.size_bytes - offset < size_bytes) {
-      refuse(member.begin + std::min(offset, member.size_bytes),
-             fmt::format("{} leaves its member", what));
-    }
-    touch(member.begin + offset, size_bytes);
-    return mapping.bytes().subspan(static_cast<std::size_t>(member.begin + offset),
-                                   static_cast<std::size_t>(size_bytes));
-  }
-
-  // `bytes` lie in the mapping.
-  void advise(ByteView bytes, int advice) const {
-    const auto before = reinterpret_cast<std::uintptr_t>(bytes.data()) % page_bytes;
-    madvise(const_cast<std::byte*>(bytes.data()) - before, bytes.size() + before, advice);
-  }
-
-  template <typename T>
-  T get(const Member& member, std::uint64_t offset, std::string_view what) {
-    T value;
-    std::memcpy(&value, view(member, offset, sizeof(T), what).data(), sizeof(T));
-    return value;
-  }
-
-  void touch(std::uint64_t offset, std::uint64_t size_bytes) {
-    if (size_bytes == 0) return;
-    for (std::uint64_t page = offset / page_bytes; page <= (offset + size_bytes - 1) / page_bytes;
-         ++page) {
-      touched_page_count += touched_pages[page] ? 0 : 1;
-      touched_pages[page] = true;
+  // The frame of this type between META and the first tile.
+  std::optional<HeadFrame> find(const Member& member, FrameType type) {
+    HeadFrame frame{member.meta_end, {}};
+    for (std::uint64_t chain = member.meta_chain;; chain = frame.header.header_hash) {
+      frame.header = frame_header(member, frame.offset, chain);
+      if (frame.header.type == type) return frame;
+      if (frame.header.type != FrameType::kTokens && frame.header.flags != format::kOptional) {
+        return std::nullopt;
+      }
+      frame.offset = frame_end(frame.offset, frame.header);
     }
   }
 
-  // The header at `offset`, a multiple of the alignment; `chain` is the header hash before it.
-  FrameHeader frame_header(const Member& member, std::uint64_t offset,
-                           std::optional<std::uint64_t> chain) {
-    const auto header = get<FrameHeader>(member, offset, "a frame");
-    const auto refuse_header = [&](std::string_view cause) {
-      refuse(member.begin + offset, fmt::format("{} frame: {}", type_text(header.type), cause));
-    };
-    const ByteView hashed = mapping.bytes().subspan(static_cast<std::size_t>(member.begin + offset),
-                                                    offsetof(FrameHeader, header_hash));
-    if (chain && xxh3_64(hashed, *chain) != header.header_hash) {
-      refuse_header("header checksum mismatch");
+  ByteView payload_of(const Member& member, const HeadFrame& frame, std::uint32_t flags,
+                      std::uint64_t wanted_bytes) {
+    if (frame.header.flags != flags || frame.header.size_bytes != wanted_bytes) {
+      refuse(member.begin + frame.offset,
+             type_text(frame.header.type) + " frame: wrong size or flags");
     }
-    if (header.size_bytes > format::kMaxFrameBytes) refuse_header("over the size limit");
-    return header;
-  }
-
-  ByteView payload(const Member& member, std::uint64_t offset, const FrameHeader& header) {
-    const std::string what = type_text(header.type) + " frame";
-    const ByteView bytes = view(member, offset + sizeof(header), header.size_bytes, what);
-    if (bytes.size() > page_bytes) advise(bytes, MADV_WILLNEED);
-    // Memory stays small however many tiles are read. Views stay valid: pages come back.
-    resident_bytes += bytes.size();
-    if (resident_bytes > kMostResidentBytes) {
-      advise(mapping.bytes(), MADV_DONTNEED);
-      resident_bytes = bytes.size();
-    }
-    if (xxh3_64(bytes) != header.payload_hash) {
-      refuse(member.begin + offset, what + ": payload checksum mismatch");
-    }
-    return bytes;
-  }
-
-  static std::uint64_t frame_end(std::uint64_t offset, const FrameHeader& header) {
-    const std::uint64_t end = offset + sizeof(header) + header.size_bytes;
-    return end + (-end % format::kAlignment);
+    return payload(member, frame.offset, frame.header);
   }
 
   // The member whose END ends at `end`.
@@ -143,8 +73,8 @@ struct IndexedFile::State {
       refuse(member.begin, "no member begins where END says");
     }
     if (start.major != format::kMajor) {
-      fail_input("{}: byte {}: format version {}.{}, where this program reads {}.x; {}",
-                 input.name(), member.begin, start.major, start.minor, format::kMajor, kUpdate);
+      fail_input("{}: byte {}: format version {}.{}, where this program reads {}.x; {}", name(),
+                 member.begin, start.major, start.minor, format::kMajor, kUpdate);
     }
     if (start.reserved != 0) refuse(member.begin, "reserved bits of the member header are set");
     read_meta(member, xxh3_64(std::as_bytes(std::span(&start, 1))));
@@ -181,7 +111,7 @@ struct IndexedFile::State {
     }
     member.meta =
         meta_from_json(as_text(payload(member, offset, header)),
-                       fmt::format("{}: byte {}: META frame", input.name(), member.begin + offset));
+                       fmt::format("{}: byte {}: META frame", name(), member.begin + offset));
     member.meta_end = frame_end(offset, header);
     member.meta_chain = header.header_hash;
   }
@@ -189,7 +119,7 @@ struct IndexedFile::State {
   void read_index(Member& member) {
     const std::uint64_t end_offset = member.size_bytes - kEndFrameBytes;
     if (member.index_offset == 0) {
-      fail_input("{}: the member at byte {} has no index; rewrite it with kvcat", input.name(),
+      fail_input("{}: the member at byte {} has no index; rewrite it with kvcat", name(),
                  member.begin);
     }
     if (member.index_offset < member.meta_end || member.index_offset % format::kAlignment != 0) {
@@ -246,25 +176,30 @@ const std::vector<format::IndexEntry>& IndexedFile::index(std::size_t member) co
 std::vector<std::int32_t> IndexedFile::tokens(std::size_t index) const {
   State& state = *state_;
   const Member& member = state.members.at(index);
-  std::uint64_t offset = member.meta_end, chain = member.meta_chain;
-  while (true) {
-    const FrameHeader header = state.frame_header(member, offset, chain);
-    if (header.type == FrameType::kTokens) {
-      const ByteView bytes = state.payload(member, offset, header);
-      std::vector<std::int32_t> tokens(static_cast<std::size_t>(member.meta.token_count));
-      if (header.flags != 0 || bytes.size() != tokens.size() * sizeof(std::int32_t)) {
-        state.refuse(member.begin + offset, "TOKN frame: wrong size or flags");
-      }
-      if (!bytes.empty()) std::memcpy(tokens.data(), bytes.data(), bytes.size());
-      if (std::any_of(tokens.begin(), tokens.end(), [](std::int32_t id) { return id < 0; })) {
-        state.refuse(member.begin + offset, "TOKN frame: an id is over 2^31-1");
-      }
-      return tokens;
-    }
-    if (header.flags != format::kOptional) return {};
-    chain = header.header_hash;
-    offset = State::frame_end(offset, header);
+  const std::optional<HeadFrame> frame = state.find(member, FrameType::kTokens);
+  if (!frame) return {};
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(member.meta.token_count));
+  const ByteView bytes = state.payload_of(member, *frame, 0, tokens.size() * sizeof(std::int32_t));
+  if (!bytes.empty()) std::memcpy(tokens.data(), bytes.data(), bytes.size());
+  if (std::any_of(tokens.begin(), tokens.end(), [](std::int32_t id) { return id < 0; })) {
+    state.refuse(member.begin + frame->offset, "TOKN frame: an id is over 2^31-1");
   }
+  return tokens;
+}
+
+Importance IndexedFile::importance(std::size_t index) const {
+  State& state = *state_;
+  const Member& member = state.members.at(index);
+  const std::optional<HeadFrame> frame = state.find(member, FrameType::kImportance);
+  if (!frame) return {};
+  const ByteView bytes =
+      state.payload_of(member, *frame, format::kOptional, importance_size_bytes(member.meta));
+  Importance importance(bytes.size());
+  if (!bytes.empty()) std::memcpy(importance.data(), bytes.data(), bytes.size());
+  if (const std::string problem = problem_of(importance); !problem.empty()) {
+    state.refuse(member.begin + frame->offset, "IMPT frame: " + problem);
+  }
+  return importance;
 }
 
 Tile IndexedFile::tile(std::size_t index, std::size_t entry_index) const {
@@ -291,9 +226,6 @@ std::uint64_t IndexedFile::member_size_bytes(std::size_t member) const {
   return state_->members.at(member).size_bytes;
 }
 
-std::uint64_t IndexedFile::touched_bytes() const {
-  return std::min<std::uint64_t>(state_->touched_page_count * state_->page_bytes,
-                                 state_->mapping.bytes().size());
-}
+std::uint64_t IndexedFile::touched_bytes() const { return state_->touched_bytes(); }
 
 }  // namespace kv

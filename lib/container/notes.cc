@@ -2,6 +2,7 @@
 
 #include "kv/container/meta_check.hh"
 
+#include <algorithm>
 #include <cctype>
 
 namespace kv {
@@ -90,7 +91,25 @@ void Notes::frame_header(std::uint64_t offset, const format::FrameHeader& header
   fields.hash("header_hash", header.header_hash);
 }
 
-void Notes::payload(std::uint64_t offset, FrameType type, ByteView payload) const {
+void Notes::importance(std::uint64_t offset, ByteView payload, const Meta& meta) const {
+  const auto count = static_cast<std::size_t>(meta.token_count);
+  ByteView rest = payload;
+  for (const auto& [layer, kind] : importance_rows(meta)) {
+    if (count == 0 || rest.size() < count) break;
+    const auto [least, greatest] = std::ranges::minmax(rest.first(count));
+    const auto weight = [](std::byte byte) {
+      return importance_weight(std::to_integer<std::uint8_t>(byte));
+    };
+    data(offset + payload.size() - rest.size(), count,
+         fmt::format("importance.{}[{}]", kind_text(kind), layer),
+         fmt::format("weights {:.2g} to {:.2g}", weight(least), weight(greatest)));
+    rest = rest.subspan(count);
+  }
+  data(offset + payload.size() - rest.size(), rest.size(), "importance", "no whole row");
+}
+
+void Notes::payload(std::uint64_t offset, FrameType type, ByteView payload,
+                    const Meta* meta) const {
   if (!report_) return;
   ByteReader reader(payload, "payload");
   if (type == FrameType::kTensor && payload.size() >= sizeof(format::TileHeader)) {
@@ -120,6 +139,8 @@ void Notes::payload(std::uint64_t offset, FrameType type, ByteView payload) cons
     data(offset, payload.size(), "meta", "JSON");
   } else if (type == FrameType::kTokens) {
     data(offset, payload.size(), "tokens", fmt::format("{} ids", payload.size() / 4));
+  } else if (type == FrameType::kImportance && meta != nullptr) {
+    importance(offset, payload, *meta);
   } else {
     data(offset, payload.size(), "payload", type_text(type));
   }

@@ -18,11 +18,15 @@ class Notes {
 
   void member_header(std::uint64_t offset, const format::MemberHeader& header) const;
   void frame_header(std::uint64_t offset, const format::FrameHeader& header) const;
-  void payload(std::uint64_t offset, format::FrameType type, ByteView payload) const;
+  // `meta`: the member's, null until it is known.
+  void payload(std::uint64_t offset, format::FrameType type, ByteView payload,
+               const Meta* meta) const;
   void data(std::uint64_t offset, std::uint64_t size_bytes, std::string name,
             std::string value) const;
 
  private:
+  void importance(std::uint64_t offset, ByteView payload, const Meta& meta) const;
+
   const Report& report_;
 };
 

@@ -24,6 +24,7 @@ struct Reader::State {
   FrameReader frames;
   Meta meta;
   std::vector<std::int32_t> tokens;
+  Importance importance;
   std::optional<TileOrder> order;  // of `meta`; has a value while inside a member
   bool header_taken = false;       // frames.header() waits to be used
   std::uint64_t tiles = 0;
@@ -47,12 +48,17 @@ struct Reader::State {
         case FrameType::kEnd:
           if (header.flags != 0) frames.refuse("flagged optional, which its type is not");
           return header.type;
+        case FrameType::kImportance:
+          break;
       }
+      const bool known = header.type == FrameType::kImportance;
       if (header.flags != format::kOptional) {
+        if (known) frames.refuse("not flagged optional, which its type is");
         frames.refuse("unknown, and required to read the member", kUpdate);
       }
       if (index_offset != 0) frames.refuse("stands between INDX and END");
       if (frames.frame_count() == 1) frames.refuse("the member does not begin with META");
+      if (known) return header.type;
       frames.skip_payload();
     }
   }
@@ -83,6 +89,34 @@ struct Reader::State {
     for (const std::int32_t id : tokens) {
       if (id < 0)
         frames.refuse(fmt::format("token id {} is over 2^31-1", static_cast<std::uint32_t>(id)));
+    }
+  }
+
+  // META, then TOKN, then IMPT, of which only META must be there.
+  void take_head() {
+    take_meta();
+    frames.meta = &meta;
+    std::uint64_t behind = frames.frame_count();
+    FrameType type = next_type();
+    if (type == FrameType::kTokens) {
+      take_tokens();
+      behind = frames.frame_count();
+      type = next_type();
+    }
+    if (type == FrameType::kImportance && frames.frame_count() == behind + 1) {
+      take_importance();
+    } else {
+      header_taken = true;
+    }
+  }
+
+  void take_importance() {
+    require_size(importance_size_bytes(meta));
+    const ByteView payload = frames.payload();
+    importance.resize(payload.size());
+    if (!payload.empty()) std::memcpy(importance.data(), payload.data(), payload.size());
+    if (const std::string problem = problem_of(importance); !problem.empty()) {
+      frames.refuse(problem);
     }
   }
 
@@ -146,20 +180,17 @@ std::optional<Meta> Reader::next_member() {
   }
   if (!state.frames.begin_member()) return std::nullopt;
   state.tokens.clear();
+  state.importance.clear();
   state.tiles = 0;
   state.index.reset();
   state.index_offset = 0;
-  state.take_meta();
+  state.take_head();
   state.order.emplace(state.meta);
-  if (state.next_type() == FrameType::kTokens) {
-    state.take_tokens();
-  } else {
-    state.header_taken = true;
-  }
   return state.meta;
 }
 
 const std::vector<std::int32_t>& Reader::tokens() { return state_->tokens; }
+const Importance& Reader::importance() { return state_->importance; }
 
 std::optional<Tile> Reader::next_tile() {
   State& state = *state_;
@@ -169,7 +200,11 @@ std::optional<Tile> Reader::next_tile() {
         state.frames.refuse("second META");
         break;
       case FrameType::kTokens:
-        state.frames.refuse("second TOKN, or one behind TENS");
+        state.frames.refuse(state.importance.empty() ? "second TOKN, or one behind TENS"
+                                                     : "second TOKN, or one behind IMPT");
+        break;
+      case FrameType::kImportance:
+        state.frames.refuse("second IMPT, or one that does not follow TOKN");
         break;
       case FrameType::kTensor:
         return state.take_tile();

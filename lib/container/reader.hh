@@ -3,7 +3,7 @@
 // mapped file through its index. All hashes are verified; nothing from the file is trusted.
 
 #include "kv/base/file.hh"
-#include "kv/container/meta.hh"
+#include "kv/container/importance.hh"
 
 #include <functional>
 #include <memory>
@@ -47,6 +47,8 @@ class Reader {
   std::optional<Meta> next_member();
   // Ids of the current member, before the first next_tile(); empty when it has none.
   const std::vector<std::int32_t>& tokens();
+  // How much its tokens matter; empty when that was not measured.
+  const Importance& importance();
   // The current member's tiles in file order; nothing after the last, once END was verified.
   std::optional<Tile> next_tile();
 
@@ -72,6 +74,7 @@ class IndexedFile {
   const Meta& meta(std::size_t member) const;
   std::uint64_t member_size_bytes(std::size_t member) const;
   std::vector<std::int32_t> tokens(std::size_t member) const;
+  Importance importance(std::size_t member) const;
   const std::vector<format::IndexEntry>& index(std::size_t member) const;
   // Verified, zero-copy out of the mapping; valid as long as this object.
   Tile tile(std::size_t member, std::size_t entry) const;

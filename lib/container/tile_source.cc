@@ -48,6 +48,11 @@ std::vector<std::int32_t> TileSource::tokens() {
   return state.reader ? state.reader->tokens() : state.file->tokens(state.next_member - 1);
 }
 
+Importance TileSource::importance() {
+  State& state = *state_;
+  return state.reader ? state.reader->importance() : state.file->importance(state.next_member - 1);
+}
+
 std::optional<Tile> TileSource::next_tile(const WantFn& want) {
   State& state = *state_;
   if (state.reader) {

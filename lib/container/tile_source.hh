@@ -27,6 +27,7 @@ class TileSource {
 
   std::optional<Meta> next_member();
   std::vector<std::int32_t> tokens();  // of the current member, before its first tile
+  Importance importance();             // as tokens()
   // The next tile of the current member that is wanted; valid until the next call.
   std::optional<Tile> next_tile(const WantFn& want);
 

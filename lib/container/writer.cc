@@ -70,7 +70,8 @@ struct Writer::State {
 Writer::Writer(Output& output) : state_(std::make_unique<State>(output)) {}
 Writer::~Writer() = default;
 
-void Writer::begin_member(const Meta& meta, std::span<const std::int32_t> tokens) {
+void Writer::begin_member(const Meta& meta, std::span<const std::int32_t> tokens,
+                          std::span<const std::uint8_t> importance) {
   State& state = *state_;
   if (state.order) misuse("the member before was not ended");
   if (const std::string problem = problem_of(meta); !problem.empty()) misuse("META: " + problem);
@@ -80,22 +81,34 @@ void Writer::begin_member(const Meta& meta, std::span<const std::int32_t> tokens
   if (std::any_of(tokens.begin(), tokens.end(), [](std::int32_t id) { return id < 0; })) {
     misuse("negative token id");
   }
+  if (!importance.empty() && importance.size() != importance_size_bytes(meta)) {
+    misuse("importance is not of the member's size");
+  }
+  if (const std::string problem = problem_of(importance); !problem.empty()) misuse(problem);
   // What is wrong from here on comes from the user's own fields, so it is no misuse.
   const std::string json = meta_to_json(meta);
   if (json.size() > format::kMaxMetaBytes) {
     fail_input("{}: META of {} bytes, over the limit of {}; shorten the document's fields",
                state.output.name(), json.size(), format::kMaxMetaBytes);
   }
+  if (importance.size() > format::kMaxFrameBytes) {
+    fail_input("{}: importance of {} bytes, over the limit of {}; leave it out",
+               state.output.name(), importance.size(), format::kMaxFrameBytes);
+  }
   state.meta = meta_from_json(json, state.output.name());
   state.order.emplace(state.meta);
   state.index.clear();
   state.frames = 0;
-  const format::MemberHeader member;
+  format::MemberHeader member;
+  if (!importance.empty()) member.minor = format::kMinorImportance;
   state.output.write(bytes_of(member));
   state.offset = sizeof(member);
   state.chain = xxh3_64(bytes_of(member));
   state.write_frame(FrameType::kMeta, 0, {}, as_bytes(json));
   if (!tokens.empty()) state.write_frame(FrameType::kTokens, 0, {}, std::as_bytes(tokens));
+  if (!importance.empty()) {
+    state.write_frame(FrameType::kImportance, format::kOptional, {}, std::as_bytes(importance));
+  }
 }
 
 void Writer::write_tile(const format::TileHeader& tile, ByteView data) {
@@ -135,8 +148,8 @@ void Writer::write_raw(format::Kind kind, std::uint32_t layer, const TensorView&
 void Writer::write_optional(std::array<char, 4> type, ByteView payload) {
   state_->require_member();
   const auto number = std::bit_cast<FrameType>(type);
-  for (const FrameType known : {FrameType::kMeta, FrameType::kTokens, FrameType::kTensor,
-                                FrameType::kIndex, FrameType::kEnd}) {
+  for (const FrameType known : {FrameType::kMeta, FrameType::kTokens, FrameType::kImportance,
+                                FrameType::kTensor, FrameType::kIndex, FrameType::kEnd}) {
     if (number == known) misuse("the type of an optional frame is the format's own");
   }
   state_->write_frame(number, format::kOptional, {}, payload);

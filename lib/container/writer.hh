@@ -2,7 +2,7 @@
 // Writing kv(5), also to a pipe: nothing is patched afterwards.
 
 #include "kv/base/file.hh"
-#include "kv/container/meta.hh"
+#include "kv/container/importance.hh"
 
 #include <memory>
 #include <vector>
@@ -17,8 +17,11 @@ class Writer {
   explicit Writer(Output& output);
   ~Writer();
 
-  // `tokens` is empty or has meta.token_count ids.
-  void begin_member(const Meta& meta, std::span<const std::int32_t> tokens);
+  // `tokens` is empty or has meta.token_count ids. `importance` is empty or has
+  // importance_size_bytes(meta) bytes over 0; it is known here because the member's header names
+  // the version that has it.
+  void begin_member(const Meta& meta, std::span<const std::int32_t> tokens,
+                    std::span<const std::uint8_t> importance = {});
   // `data` is the payload behind the tile header, raw or coded.
   void write_tile(const format::TileHeader& tile, ByteView data);
   // A raw tensor of all tokens, cut into tiles of at most kTileTokens and kTileBytes: what a reader

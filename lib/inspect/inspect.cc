@@ -21,6 +21,7 @@ std::vector<MemberReport> read_through(Input input) {
     MemberReport& report = members.emplace_back();
     report.meta = std::move(*meta);
     report.tokens = reader.tokens();
+    report.importance = reader.importance();
     while (const std::optional<Tile> tile = reader.next_tile()) {
       add_tile(report, tile->header, tile->data.size() + sizeof(format::TileHeader));
     }
@@ -37,6 +38,7 @@ std::vector<MemberReport> read_index(const IndexedFile& file) {
     MemberReport& report = members.emplace_back();
     report.meta = file.meta(i);
     report.tokens = file.tokens(i);
+    report.importance = file.importance(i);
     for (const format::IndexEntry& entry : file.index(i)) {
       add_tile(report, entry.tile, entry.size_bytes);
     }

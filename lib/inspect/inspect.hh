@@ -21,6 +21,7 @@ struct TileSum {
 struct MemberReport {
   Meta meta;
   std::vector<std::int32_t> tokens;
+  Importance importance;
   std::map<std::pair<char, std::uint16_t>, TileSum> tiles;  // by kind and codec
   std::uint64_t size_bytes = 0;                             // with all frames
   std::uint64_t hash = 0;                                   // of a verified member, else 0

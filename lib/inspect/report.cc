@@ -4,6 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cmath>
+
 namespace kv {
 namespace {
 
@@ -51,6 +54,45 @@ std::string layers_text(const Meta& meta) {
   return text;
 }
 
+// Where the weights of some rows lie, as powers of 2: the 1st, 50th and 99th percentile.
+struct Spread {
+  double low, middle, high;
+};
+Spread spread_of(Importance bytes) {
+  std::ranges::sort(bytes);
+  const auto at = [&](std::size_t percent) {
+    return std::log2(importance_weight(bytes[(bytes.size() - 1) * percent / 100]));
+  };
+  return {at(1), at(50), at(99)};
+}
+
+using Rows = std::vector<std::pair<std::pair<std::uint32_t, format::Kind>, Importance>>;
+Rows importance_by_row(const MemberReport& report) {
+  Rows rows;
+  if (report.importance.empty()) return rows;
+  auto at = report.importance.begin();
+  for (const auto& row : importance_rows(report.meta)) {
+    rows.emplace_back(row, Importance(at, at + report.meta.token_count));
+    at += report.meta.token_count;
+  }
+  return rows;
+}
+
+std::string importance_text(const MemberReport& report) {
+  std::map<format::Kind, Importance> by_kind;
+  for (const auto& [row, bytes] : importance_by_row(report)) {
+    Importance& all = by_kind[row.second];
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  }
+  std::string text;
+  for (const auto& [kind, bytes] : by_kind) {
+    const Spread spread = spread_of(bytes);
+    text += fmt::format("{}{} 2^{:.1f} to 2^{:.1f}, median 2^{:.1f}", text.empty() ? "" : "; ",
+                        static_cast<char>(kind), spread.low, spread.high, spread.middle);
+  }
+  return text;
+}
+
 std::string member_text(const MemberReport& report) {
   const Meta& meta = report.meta;
   std::string text;
@@ -72,6 +114,7 @@ std::string member_text(const MemberReport& report) {
     row("chunk", fmt::format("'{}' tokens {}:{}{}", chunk.id, chunk.token_begin,
                              chunk.token_begin + chunk.token_count, chunk.bos ? ", BOS" : ""));
   }
+  row("importance", importance_text(report));
   std::uint64_t raw = 0;
   for (const auto& [key, sum] : report.tiles) {
     row(fmt::format("{} tiles", key.first).c_str(),
@@ -109,6 +152,15 @@ ordered_json member_json(const MemberReport& report) {
                               {"tiles", sum.tiles},
                               {"stored_bytes", sum.stored_bytes},
                               {"raw_bytes", sum.raw_bytes}});
+  }
+  out["importance"] = ordered_json::array();
+  for (const auto& [row, bytes] : importance_by_row(report)) {
+    const Spread spread = spread_of(bytes);
+    out["importance"].push_back({{"layer", row.first},
+                                 {"kind", std::string(1, static_cast<char>(row.second))},
+                                 {"log2_p1", spread.low},
+                                 {"log2_p50", spread.middle},
+                                 {"log2_p99", spread.high}});
   }
   return out;
 }

@@ -23,6 +23,7 @@ void read_all(const std::string& bytes) {
     const kv::IndexedFile indexed(file.path());
     for (std::size_t member = 0; member < indexed.members(); ++member) {
       indexed.tokens(member);
+      indexed.importance(member);
       for (std::size_t i = 0; i < indexed.index(member).size(); ++i) indexed.tile(member, i);
     }
   });

@@ -200,7 +200,7 @@ TEST_CASE("golden files read and written again are the same bytes") {
     const std::string again = samples::written([&](Writer& writer) {
       Reader reader(Input::open(path.string()));
       while (const auto meta = reader.next_member()) {
-        writer.begin_member(*meta, reader.tokens());
+        writer.begin_member(*meta, reader.tokens(), reader.importance());
         while (const auto tile = reader.next_tile()) writer.write_tile(tile->header, tile->data);
         writer.end_member();
       }

@@ -4,6 +4,7 @@
 
 #include "container_forge.hh"
 #include "container_samples.hh"
+#include "kv/codec/join.hh"
 
 #include <doctest/doctest.h>
 
@@ -117,6 +118,49 @@ TEST_CASE("cuts: only the tokens asked for, in tiles no larger than asked for") 
   };
   const IndexedFile plain(whole.path());
   CHECK(values(file, file.index(0).size()) == values(plain, plain.index(0).size()));
+}
+
+TEST_CASE("importance goes along, cut as the tokens are, unless told not to") {
+  const Meta meta = samples::small_meta(7);
+  Importance bytes;
+  for (std::uint8_t i = 0; i < 28; ++i) bytes.push_back(static_cast<std::uint8_t>(100 + i));
+  const std::string stream = samples::written([&](Writer& writer) {
+    writer.begin_member(meta, samples::ids(7), bytes);
+    samples::write_tensors(writer, meta, 3);
+    writer.end_member();
+  });
+  const auto kept = [&](const TranscodeOptions& options) {
+    const samples::MemoryFile file(transcoded(stream, options));
+    return IndexedFile(file.path()).importance(0);
+  };
+  CHECK(kept({}) == bytes);
+  CHECK(kept(to("planes")) == bytes);
+  CHECK(transcoded(transcoded(stream, to("planes")), to("raw")) == stream);
+  TranscodeOptions part;
+  part.layers = {1, 2};
+  part.tokens = {5, -1};
+  CHECK(kept(part) == Importance{119, 120, 126, 127});
+  part.keep_importance = false;
+  CHECK(kept(part).empty());
+
+  // Parts joined again, by tokens and by layers; not if one has none.
+  const auto cut = [&](Range layers, Range tokens, bool keep = true) {
+    TranscodeOptions options;
+    options.layers = layers;
+    options.tokens = tokens;
+    options.keep_importance = keep;
+    return samples::MemoryFile(transcoded(stream, options));
+  };
+  const auto joined = [](const samples::MemoryFile& a, const samples::MemoryFile& b) {
+    const samples::MemoryFile whole(samples::written([&](Writer& writer) {
+      join({a.path(), b.path()}, writer, {});
+    }));
+    return IndexedFile(whole.path()).importance(0);
+  };
+  CHECK(joined(cut({}, {0, 2}), cut({}, {2, -1})) == bytes);
+  CHECK(joined(cut({0, 1}, {}), cut({1, -1}, {})) == bytes);
+  CHECK(joined(cut({}, {0, 2}), cut({}, {2, -1}, false)).empty());
+  CHECK(joined(cut({0, 1}, {}, false), cut({1, -1}, {})).empty());
 }
 
 TEST_CASE("what does not shrink is written raw") {
