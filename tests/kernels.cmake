@@ -1,3 +1,4 @@
+kv_test(epilogue LIBS kv_kernels)
 kv_test(int8_dot LIBS kv_kernels)
 
 # What bench/int8_dot.sh runs.
