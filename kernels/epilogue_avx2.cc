@@ -55,9 +55,9 @@ struct Avx2 {
     const I second = _mm256_unpackhi_epi32(pairs[0], pairs[1]);  // 2 and 3
     const auto four = [&](__m128i low, __m128i high, std::uint16_t* row) {
       _mm_storel_epi64(reinterpret_cast<__m128i*>(row), low);
-      _mm_storeh_pd(reinterpret_cast<double*>(row + stride), _mm_castsi128_pd(low));
+      _mm_storeh_pi(reinterpret_cast<__m64*>(row + stride), _mm_castsi128_ps(low));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(row + 2 * stride), high);
-      _mm_storeh_pd(reinterpret_cast<double*>(row + 3 * stride), _mm_castsi128_pd(high));
+      _mm_storeh_pi(reinterpret_cast<__m64*>(row + 3 * stride), _mm_castsi128_ps(high));
     };
     four(_mm256_castsi256_si128(first), _mm256_castsi256_si128(second), to);
     four(_mm256_extracti128_si256(first, 1), _mm256_extracti128_si256(second, 1), to + 4 * stride);

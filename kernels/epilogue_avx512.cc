@@ -52,9 +52,9 @@ struct Avx512 {
     const I second = _mm512_unpackhi_epi32(pairs[0], pairs[1]);  // 2 and 3
     const auto four = [&](__m128i low, __m128i high, std::uint16_t* row) {
       _mm_storel_epi64(reinterpret_cast<__m128i*>(row), low);
-      _mm_storeh_pd(reinterpret_cast<double*>(row + stride), _mm_castsi128_pd(low));
+      _mm_storeh_pi(reinterpret_cast<__m64*>(row + stride), _mm_castsi128_ps(low));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(row + 2 * stride), high);
-      _mm_storeh_pd(reinterpret_cast<double*>(row + 3 * stride), _mm_castsi128_pd(high));
+      _mm_storeh_pi(reinterpret_cast<__m64*>(row + 3 * stride), _mm_castsi128_ps(high));
     };
     four(_mm512_castsi512_si128(first), _mm512_castsi512_si128(second), to);
     four(_mm512_extracti32x4_epi32(first, 1), _mm512_extracti32x4_epi32(second, 1),
