@@ -32,16 +32,18 @@ constexpr std::uint32_t kYmm = 0x6, kZmm = 0xE6, kTiles = 0x60000;
 
 }  // namespace
 
-bool cpu_has_avx2() { return os_saves(kYmm) && (leaf(7, 0).ebx >> 5 & 1); }
+bool cpu_has_avx2() {
+  return os_saves(kYmm) && (leaf(1, 0).ecx >> 29 & 1) && (leaf(7, 0).ebx >> 5 & 1);
+}
 
 bool cpu_has_avx_vnni() { return cpu_has_avx2() && (leaf(7, 1).eax >> 4 & 1); }
 
-bool cpu_has_avx512_vnni() {
+bool cpu_has_avx512() {
   constexpr unsigned wanted = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
-  const Leaf seven = leaf(7, 0);
-  return cpu_has_avx2() && os_saves(kZmm) && (seven.ebx & wanted) == wanted &&
-         (seven.ecx >> 11 & 1);
+  return cpu_has_avx2() && os_saves(kZmm) && (leaf(7, 0).ebx & wanted) == wanted;
 }
+
+bool cpu_has_avx512_vnni() { return cpu_has_avx512() && (leaf(7, 0).ecx >> 11 & 1); }
 
 bool cpu_has_amx_int8() {
   constexpr unsigned wanted = 1u << 24 | 1u << 25;  // tile, int8
@@ -58,6 +60,7 @@ bool cpu_has_amx_int8() {
 namespace kv {
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx_vnni() { return false; }
+bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
 bool cpu_has_amx_int8() { return false; }
 }  // namespace kv

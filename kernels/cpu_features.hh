@@ -3,9 +3,10 @@
 
 namespace kv {
 
-bool cpu_has_avx2();
+bool cpu_has_avx2();         // with F16C
 bool cpu_has_avx_vnni();     // with AVX2
-bool cpu_has_avx512_vnni();  // with AVX-512 F, BW, DQ, VL
+bool cpu_has_avx512();       // F, BW, DQ, VL, with AVX2
+bool cpu_has_avx512_vnni();  // with the above
 bool cpu_has_amx_int8();     // with the above; asks Linux for permission, for the whole process
 
 }  // namespace kv

@@ -39,37 +39,40 @@ class UseTiles {
   TileConfig before_;
 };
 
-constexpr std::int64_t kPanelTokens = 32, kPanelRowBytes = 4 * kPanelTokens;
+constexpr std::int64_t kPairTokens = 32, kPairRowBytes = 4 * kPairTokens, kPairs = 4;
 constexpr std::int64_t kPanelTiles = kPanelQuads / kTileQuads;
+constexpr std::int64_t kPairTileBytes = kTileQuads * kPairRowBytes;
 
-// Activations of up to 12 tiles of quads: x - 128, and 0 for quads that are not listed.
+// Activations of up to 12 tiles of quads and 4 pairs of tiles of tokens: x - 128, and 0 for quads
+// that are not listed. 96 KB in the second-level cache, so that 32 outputs' weights stay in the
+// first for 128 tokens.
 struct Panel {
-  alignas(64) std::uint8_t data[kPanelTiles * kTileQuads * kPanelRowBytes];
+  alignas(64) std::uint8_t data[kPairs][kPanelTiles * kPairTileBytes];
   std::int64_t tile[kPanelTiles];
   std::int64_t tiles = 0;
 };
 
+void pack_row(const std::uint8_t* from, std::int64_t tokens, std::uint8_t* to) {
+  const __m512i flip = _mm512_set1_epi8(-128);
+  for (std::int64_t t = 0; t < tokens; t += 16) {
+    const __m512i x =
+        from ? _mm512_xor_si512(_mm512_loadu_si512(from + 4 * t), flip) : _mm512_setzero_si512();
+    std::uint8_t* pair = to + t / kPairTokens * (kPanelTiles * kPairTileBytes);
+    _mm512_store_si512(pair + 4 * (t % kPairTokens), x);
+  }
+}
+
 // Takes listed quads from `i` on; returns the first that has no room.
 std::int64_t pack(const DotJob& job, std::int64_t i, std::int64_t token, std::int64_t tokens,
                   Panel& panel) {
-  const __m512i flip = _mm512_set1_epi8(-128);
   panel.tiles = 0;
   while (i < job.quad_count && panel.tiles < kPanelTiles) {
     const std::int64_t tile = job.quads[i] / kTileQuads;
-    std::uint8_t* to = panel.data + panel.tiles * kTileQuads * kPanelRowBytes;
-    for (std::int64_t q = tile * kTileQuads; q < (tile + 1) * kTileQuads; ++q) {
-      if (i < job.quad_count && job.quads[i] == q) {
-        const std::uint8_t* from = job.rows[i] + 4 * token;
-        for (std::int64_t t = 0; t < tokens; t += 16) {
-          _mm512_store_si512(to + 4 * t, _mm512_xor_si512(_mm512_loadu_si512(from + 4 * t), flip));
-        }
-        ++i;
-      } else {
-        for (std::int64_t t = 0; t < tokens; t += 16) {
-          _mm512_store_si512(to + 4 * t, _mm512_setzero_si512());
-        }
-      }
-      to += kPanelRowBytes;
+    std::uint8_t* to = panel.data[0] + panel.tiles * kPairTileBytes;
+    for (std::int64_t q = 0; q < kTileQuads; ++q) {
+      const bool listed = i < job.quad_count && job.quads[i] == tile * kTileQuads + q;
+      pack_row(listed ? job.rows[i] + 4 * token : nullptr, tokens, to + q * kPairRowBytes);
+      i += listed;
     }
     panel.tile[panel.tiles++] = tile;
   }
@@ -123,8 +126,8 @@ KV_SUMS(3)
 // Up to 32 outputs x 32 tokens. Tiles 0 to 3 are sums, [outputs][tokens]; 4 and 5 weights; 6 and 7
 // activations.
 template <bool kTwoOutputs, bool kTwoTokens>
-void multiply_tiles(const DotJob& job, const Panel& panel, bool first, std::int64_t output,
-                    std::int64_t token) {
+void multiply_tiles(const DotJob& job, const Panel& panel, std::int64_t pair, bool first,
+                    std::int64_t output, std::int64_t token) {
   if (first) {
     _tile_zero(0);
     _tile_zero(1);
@@ -138,14 +141,14 @@ void multiply_tiles(const DotJob& job, const Panel& panel, bool first, std::int6
   }
   const std::int64_t row_tiles = job.input_tiles * kTileBytes;
   const std::int8_t* weights = job.tiles + output / kTileOutputs * row_tiles;
-  const std::uint8_t* x = panel.data;
-  for (std::int64_t i = 0; i < panel.tiles; ++i, x += kTileQuads * kPanelRowBytes) {
+  const std::uint8_t* x = panel.data[pair];
+  for (std::int64_t i = 0; i < panel.tiles; ++i, x += kPairTileBytes) {
     const std::int8_t* tile = weights + panel.tile[i] * kTileBytes;
     _tile_loadd(4, tile, kTileRowBytes);
-    _tile_loadd(6, x, kPanelRowBytes);
+    _tile_loadd(6, x, kPairRowBytes);
     _tile_dpbssd(0, 4, 6);
     if (kTwoTokens) {
-      _tile_loadd(7, x + 64, kPanelRowBytes);
+      _tile_loadd(7, x + 64, kPairRowBytes);
       _tile_dpbssd(1, 4, 7);
     }
     if (kTwoOutputs) {
@@ -160,14 +163,15 @@ void multiply_tiles(const DotJob& job, const Panel& panel, bool first, std::int6
   if (kTwoOutputs && kTwoTokens) store_sums<3>(job, output + 16, token + 16);
 }
 
-template <bool kTwoTokens>
-void multiply_panel(const DotJob& job, const Panel& panel, bool first, std::int64_t token) {
-  std::int64_t output = 0;
-  for (; job.outputs - output > 16; output += 32) {
-    multiply_tiles<true, kTwoTokens>(job, panel, first, output, token);
-  }
-  if (output < job.outputs) {
-    multiply_tiles<false, kTwoTokens>(job, panel, first, output, token);
+template <bool kTwoOutputs>
+void multiply_outputs(const DotJob& job, const Panel& panel, bool first, std::int64_t output,
+                      std::int64_t token, std::int64_t tokens) {
+  for (std::int64_t t = 0; t < tokens; t += kPairTokens) {
+    if (tokens - t > 16) {
+      multiply_tiles<kTwoOutputs, true>(job, panel, t / kPairTokens, first, output, token + t);
+    } else {
+      multiply_tiles<kTwoOutputs, false>(job, panel, t / kPairTokens, first, output, token + t);
+    }
   }
 }
 
@@ -176,16 +180,19 @@ void multiply_panel(const DotJob& job, const Panel& panel, bool first, std::int6
 DotTarget dot_amx(const DotJob& job) {
   const UseTiles use;
   Panel panel;
-  for (std::int64_t token = 0; token < job.tokens; token += kPanelTokens) {
-    const bool two = job.tokens - token > 16;
+  for (std::int64_t token = 0; token < job.tokens; token += kPairs * kPairTokens) {
+    const std::int64_t left = job.tokens - token;
+    const std::int64_t tokens = left < kPairs * kPairTokens ? left : kPairs * kPairTokens;
     std::int64_t i = 0;
     do {  // once even without a quad: the result is zero then
       const bool first = i == 0;
-      i = pack(job, i, token, two ? 32 : 16, panel);
-      if (two) {
-        multiply_panel<true>(job, panel, first, token);
-      } else {
-        multiply_panel<false>(job, panel, first, token);
+      i = pack(job, i, token, tokens, panel);
+      for (std::int64_t output = 0; output < job.outputs; output += 2 * kTileOutputs) {
+        if (job.outputs - output > kTileOutputs) {
+          multiply_outputs<true>(job, panel, first, output, token, tokens);
+        } else {
+          multiply_outputs<false>(job, panel, first, output, token, tokens);
+        }
       }
     } while (i < job.quad_count);
   }
