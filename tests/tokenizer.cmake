@@ -7,3 +7,6 @@ target_link_libraries(tokenize PRIVATE kv_tokenizer)
 add_test(NAME peers.tokenizer
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/tokenizer_ids.sh $<TARGET_FILE:tokenize>)
 set_tests_properties(peers.tokenizer PROPERTIES SKIP_RETURN_CODE 125 TIMEOUT 900)
+add_test(NAME peers.chat
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/chat_prompts.sh $<TARGET_FILE:tokenize>)
+set_tests_properties(peers.chat PROPERTIES SKIP_RETURN_CODE 125 TIMEOUT 300)

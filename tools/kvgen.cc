@@ -73,22 +73,6 @@ Request request_of(const Options& o) {
   return request;
 }
 
-std::vector<std::int32_t> prompt_ids(const Options& o, const kv::Session& session,
-                                     const std::string& prompt, bool has_cache) {
-  const kv::Tokenizer& tokenizer = *session.tokenizer;
-  std::vector<std::int32_t> ids;
-  if (!has_cache && tokenizer.adds_bos() && tokenizer.bos()) ids.push_back(*tokenizer.bos());
-  std::string text = prompt;
-  if (o.chat) {
-    const kv::ChatMessage message{"user", prompt};
-    const kv::ChatTemplate chat = tokenizer.chat_template();
-    text = has_cache ? kv::chat_turn(chat, message) : kv::chat_prompt(chat, {&message, 1});
-  }
-  const std::vector<std::int32_t> rest = tokenizer.encode(text, o.chat);
-  ids.insert(ids.end(), rest.begin(), rest.end());
-  return ids;
-}
-
 void print_trace(kv::Output& trace, const kv::TokenEvent& event) {
   const ordered_json line = {{"t_ns", event.t_ns}, {"id", event.id}, {"text", event.text}};
   trace.write(
@@ -113,7 +97,7 @@ int program_body(const Options& o, const kv::Invocation&) {
   kv::KvCache empty = session.model->make_cache({.capacity = context});
   const bool has_cache = cache && !cache->tokens.empty();
   kv::Start start{cache ? cache->cache : empty, has_cache ? cache->tokens.back() : 0,
-                  prompt_ids(o, session, request.prompt, cache.has_value())};
+                  kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, !cache)};
   const double load_s = since() - model_s;
 
   std::optional<kv::NpyWriter> logits;

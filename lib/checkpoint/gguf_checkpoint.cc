@@ -1,9 +1,11 @@
 #include "gguf_checkpoint.hh"
 
 #include "kv/checkpoint/dequantize.hh"
+#include "rope_divisors.hh"
 
 #include <array>
 #include <cmath>
+#include <cstring>
 
 namespace kv {
 namespace {
@@ -35,7 +37,7 @@ constexpr std::array<NamePair, 15> kLayerNames = {{
     {"ffn_down.weight", "mlp.down_proj.weight"},
 }};
 
-// Empty for tensors that are no weights of ours (rope_freqs.weight).
+// Empty for tensors that are no weights of ours.
 std::string hf_name(std::string_view name) {
   for (const NamePair& pair : kTopNames) {
     if (name == pair.gguf) return std::string(pair.hf);
@@ -160,10 +162,7 @@ void GgufCheckpoint::read_rope(const std::string& arch, Rope& rope) const {
 }
 
 void GgufCheckpoint::add_weight(const GgufTensor& tensor) {
-  if (tensor.name == "rope_freqs.weight") {
-    fail_input("{}: RoPE frequencies as a tensor are not supported; use the Hugging Face folder",
-               path_);
-  }
+  if (tensor.name.starts_with("rope_")) return add_rope(tensor);
   const std::string name = hf_name(tensor.name);
   if (name.empty()) return;
   const std::optional<WeightType> type = weight_type(tensor.type);
@@ -174,6 +173,29 @@ void GgufCheckpoint::add_weight(const GgufTensor& tensor) {
   WeightView view{name, *type, {tensor.shape.rbegin(), tensor.shape.rend()}, tensor.bytes};
   if (name == "model.embed_tokens.weight") config_.vocab = view.shape.front();
   weights_.emplace(name, std::move(view));
+}
+
+// Llama 3's scaling, which llama.cpp keeps as a tensor. rope_factors_long and rope_factors_short
+// are LongRoPE's.
+void GgufCheckpoint::add_rope(const GgufTensor& tensor) {
+  if (tensor.name != "rope_freqs.weight") {
+    fail_input("{}: RoPE scaling by the tensor '{}' is not supported", path_, tensor.name);
+  }
+  const LayerGeometry& layer = config_.layers.front();
+  if (tensor.type != GgmlType::kF32 || tensor.shape != std::vector<std::int64_t>{layer.k_dim / 2}) {
+    fail_input("{}: rope_freqs.weight is not {} numbers of type F32", path_, layer.k_dim / 2);
+  }
+  if (layer.rope.scaling != Rope::Scaling::kNone) {
+    fail_input("{}: RoPE scaling both by rope_freqs.weight and by the metadata", path_);
+  }
+  std::vector<float> divisors(static_cast<std::size_t>(layer.k_dim / 2));
+  std::memcpy(divisors.data(), tensor.bytes.data(), divisors.size() * sizeof(float));
+  const std::optional<Rope> rope = scaling_of_divisors(layer.rope, divisors);
+  if (!rope) {
+    fail_input("{}: rope_freqs.weight is not Llama 3's RoPE scaling; use the Hugging Face folder",
+               path_);
+  }
+  for (LayerGeometry& each : config_.layers) each.rope = *rope;
 }
 
 // llama.cpp rotates neighbours, Hugging Face halves: its converter interleaves the rows of a head,

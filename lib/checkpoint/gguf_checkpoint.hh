@@ -16,6 +16,7 @@ class GgufCheckpoint final : public WeightTable {
   void read_config();
   void read_rope(const std::string& arch, Rope& rope) const;
   void add_weight(const GgufTensor& tensor);
+  void add_rope(const GgufTensor& tensor);
   std::int64_t required(const std::string& key, std::int64_t most) const;
   bool interleaved(const WeightView& weight, std::int64_t& head_rows) const;
 

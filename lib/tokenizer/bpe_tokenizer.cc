@@ -45,13 +45,6 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
   }
 }
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-         static_cast<unsigned char>(c) >= 0x80;
-}
-
 // The byte of a SentencePiece fallback piece "<0xAB>", or -1.
 int fallback_byte(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
@@ -83,82 +76,66 @@ BpeTokenizer::BpeTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
       fail_input("{}: added token '{}' has an id outside the vocabulary", parts_.place, added.text);
     }
     added_of_[static_cast<std::size_t>(added.id)] = static_cast<TokenId>(i);
-    added_by_byte_[static_cast<unsigned char>(added.text.front())].push_back(i);
-  }
-  for (std::vector<std::size_t>& list : added_by_byte_) {
-    std::sort(list.begin(), list.end(), [&](std::size_t a, std::size_t b) {
-      return parts_.added[a].text.size() > parts_.added[b].text.size();
-    });
-  }
-}
-
-const AddedToken* BpeTokenizer::added_at(std::string_view text, std::size_t at,
-                                         bool parse_special) const {
-  for (const std::size_t i : added_by_byte_[static_cast<unsigned char>(text[at])]) {
-    const AddedToken& added = parts_.added[i];
-    if ((added.special && !parse_special) || !text.substr(at).starts_with(added.text)) continue;
-    const std::size_t end = at + added.text.size();
-    if (added.single_word &&
-        ((at > 0 && is_word(text[at - 1])) || (end < text.size() && is_word(text[end])))) {
-      continue;
+    if (added.normalized) {
+      normalised_added_.add(normalised(added.text, /*first=*/true), added);
+    } else {
+      raw_added_.add(added.text, added);
     }
-    return &added;
   }
-  return nullptr;
 }
 
 std::vector<TokenId> BpeTokenizer::encode(std::string_view text, bool parse_special) const {
   const std::string valid = valid_utf8(text);
   std::vector<TokenId> out;
   out.reserve(valid.size() / 3);
-  std::size_t begin = 0;
   bool first = true;
-  const auto flush = [&](std::size_t end) {
-    if (end > begin) encode_plain(std::string_view(valid).substr(begin, end - begin), first, out);
-    first = first && end <= begin;
-  };
-  if (!parts_.added.empty()) {
-    for (std::size_t at = 0; at < valid.size();) {
-      const AddedToken* added = added_at(valid, at, parse_special);
-      if (!added) {
-        ++at;
-        continue;
-      }
-      std::size_t end_of_plain = at;
-      while (added->lstrip && end_of_plain > begin && is_space(valid[end_of_plain - 1])) {
-        --end_of_plain;
-      }
-      flush(end_of_plain);
-      first = false;
-      out.push_back(added->id);
-      at += added->text.size();
-      while (added->rstrip && at < valid.size() && is_space(valid[at])) ++at;
-      begin = at;
+  for (const Stretch& stretch : raw_added_.split(valid, parse_special)) {
+    if (stretch.token) {
+      out.push_back(stretch.token->id);
+    } else {
+      encode_plain(stretch.text, first, parse_special, out);
     }
+    first = false;
   }
-  flush(valid.size());
   return out;
 }
 
-bool BpeTokenizer::wants_prefix(std::string_view text, bool first) const {
-  const SpacePrefix& prefix = parts_.space_prefix;
-  if (prefix.unless_there && text.starts_with(kUnderline)) return false;
-  return prefix.where == SpacePrefix::Where::kAlways ||
-         (prefix.where == SpacePrefix::Where::kFirst && first);
+void BpeTokenizer::encode_plain(std::string_view text, bool first, bool parse_special,
+                                std::vector<TokenId>& out) const {
+  const std::string changed = normalised(text, first);
+  for (const Stretch& stretch : normalised_added_.split(changed, parse_special)) {
+    if (stretch.token) {
+      out.push_back(stretch.token->id);
+    } else {
+      encode_words(stretch.text, first, out);
+    }
+    first = false;
+  }
 }
 
-void BpeTokenizer::encode_plain(std::string_view text, bool first,
+std::string BpeTokenizer::normalised(std::string_view text, bool first) const {
+  std::string changed =
+      parts_.nfc && !is_composed(text) ? composed(text, parts_.place) : std::string(text);
+  if (!parts_.space_prefix.metaspace) show_spaces(changed, first);
+  return changed;
+}
+
+void BpeTokenizer::show_spaces(std::string& text, bool first) const {
+  if (!parts_.spaces_as_underline || text.empty()) return;
+  text = replaced(text, " ", kUnderline);
+  const SpacePrefix& prefix = parts_.space_prefix;
+  const bool wanted = prefix.where == SpacePrefix::Where::kAlways ||
+                      (prefix.where == SpacePrefix::Where::kFirst && first);
+  if (wanted && !(prefix.metaspace && text.starts_with(kUnderline))) text.insert(0, kUnderline);
+}
+
+void BpeTokenizer::encode_words(std::string_view text, bool first,
                                 std::vector<TokenId>& out) const {
-  std::string changed;
-  if (parts_.nfc && !is_composed(text)) {
-    changed = composed(text, parts_.place);
-    text = changed;
-  }
-  if (parts_.spaces_as_underline) {
-    std::string spaced = replaced(text, " ", kUnderline);
-    if (wants_prefix(spaced, first)) spaced.insert(0, kUnderline);
-    changed = std::move(spaced);
-    text = changed;
+  std::string spaced;
+  if (parts_.space_prefix.metaspace) {
+    spaced = text;
+    show_spaces(spaced, first);
+    text = spaced;
   }
   std::vector<std::string_view> pieces = {text}, cut;
   for (const SplitRegex& split : parts_.splits) {
@@ -257,7 +234,12 @@ std::string BpeTokenizer::fingerprint() const {
   }
   fingerprint.add_text(fmt::format("{:016x}", parts_.merges.hash()));
   for (const AddedToken& added : parts_.added) {
-    fingerprint.add_text(fmt::format("{} {} {}", added.id, added.text, added.special));
+    std::string flags;
+    if (added.lstrip) flags += 'l';
+    if (added.rstrip) flags += 'r';
+    if (added.single_word) flags += 'w';
+    if (added.normalized) flags += 'n';
+    fingerprint.add_text(fmt::format("{} {} {}{}", added.id, added.text, added.special, flags));
   }
   for (const SplitRegex& split : parts_.splits) fingerprint.add_text(split.pattern());
   fingerprint.add_text(fmt::format("{} {} {} {} {} {}", parts_.nfc, parts_.ignore_merges,

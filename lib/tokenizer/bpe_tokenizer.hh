@@ -1,6 +1,7 @@
 #pragma once
 // The one tokenizer class; files of each kind are read into its parts. Private to the folder.
 
+#include "added_tokens.hh"
 #include "bpe.hh"
 #include "pretokenize.hh"
 
@@ -11,18 +12,12 @@
 
 namespace kv {
 
-struct AddedToken {
-  std::string text;
-  TokenId id = 0;
-  bool special = false;  // control: not part of a text unless asked for
-  bool lstrip = false, rstrip = false, single_word = false, normalized = false;
-};
-
 // SentencePiece puts a space before a text: the old way before every stretch between added tokens,
-// the new way only where the text begins. Metaspace leaves it out where a space is already.
+// the new way only where the text begins. Metaspace leaves it out where a space is already, and
+// is no normalizer: it comes after the added tokens that are looked for in normalised text.
 struct SpacePrefix {
   enum class Where { kNever, kFirst, kAlways } where = Where::kNever;
-  bool unless_there = false;
+  bool metaspace = false;
 };
 
 struct TokenizerParts {
@@ -49,6 +44,8 @@ struct TokenizerParts {
 class BpeTokenizer final : public Tokenizer {
  public:
   explicit BpeTokenizer(TokenizerParts parts);
+  BpeTokenizer(const BpeTokenizer&) = delete;  // the searches point into the parts
+  BpeTokenizer& operator=(const BpeTokenizer&) = delete;
 
   std::vector<TokenId> encode(std::string_view text, bool parse_special) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special) const override;
@@ -61,16 +58,20 @@ class BpeTokenizer final : public Tokenizer {
   ChatTemplate chat_template() const override { return parts_.chat; }
 
  private:
-  void encode_plain(std::string_view text, bool first, std::vector<TokenId>& out) const;
+  void encode_plain(std::string_view text, bool first, bool parse_special,
+                    std::vector<TokenId>& out) const;
+  void encode_words(std::string_view text, bool first, std::vector<TokenId>& out) const;
+  std::string normalised(std::string_view text, bool first) const;
+  void show_spaces(std::string& text, bool first) const;
   bool wants_prefix(std::string_view text, bool first) const;
   void encode_piece(std::string_view piece, std::vector<TokenId>& out) const;
   void symbols_of(std::string_view piece, std::vector<TokenId>& symbols) const;
-  const AddedToken* added_at(std::string_view text, std::size_t at, bool parse_special) const;
 
   TokenizerParts parts_;
   std::array<TokenId, 256> byte_ids_{};  // of single bytes
   std::vector<TokenId> added_of_;        // index into parts_.added by id, -1: none
-  std::array<std::vector<std::size_t>, 256> added_by_byte_;  // longest first
+  AddedTokenSearch raw_added_;           // those looked for in the text as it is
+  AddedTokenSearch normalised_added_;
   // Words come again; bounded, and cleared when full.
   mutable std::unordered_map<std::string, std::vector<TokenId>> cache_;
 };

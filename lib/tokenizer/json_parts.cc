@@ -126,7 +126,7 @@ class JsonParts {
         parts_.space_prefix = {old || scheme == "always" ? Where::kAlways
                                : scheme == "first"       ? Where::kFirst
                                                          : Where::kNever,
-                               /*unless_there=*/true};
+                               /*metaspace=*/true};
         // Cut before each space.
         if (flag(step, "split", true)) parts_.splits.emplace_back(kWordPattern, place_);
       } else {

@@ -20,11 +20,21 @@ struct ChatMessage {
   std::string content;
 };
 
+// What a Jinja template says, as far as it differs between models of one kind.
 struct ChatTemplate {
-  std::string name;            // "chatml", "llama3", "mistral"; empty: none of them
-  std::string default_system;  // what chatml puts first when the messages have no system prompt
-  // What mistral puts around a user's message; the releases differ in the spaces.
-  std::string user_begin = "[INST] ", user_end = " [/INST]";
+  std::string name;            // "chatml", "llama3", "llama2", "mistral"; empty: none of them
+  std::string default_system;  // what chatml says first when the messages have no system prompt
+  // Where the system prompt goes: its own turn, or within a user's message.
+  enum class SystemPlace { kTurn, kFirstUser, kLastUser, kNowhere } system = SystemPlace::kTurn;
+  // What llama3 says in the system turn before its text, and then without a text too (Llama 3.1:
+  // two dates).
+  std::string system_lead;
+  // What llama2 and mistral put around the messages; the releases differ in the spaces.
+  struct Wrap {
+    std::string begin, end;
+    bool trim = false;  // the message, of white space at its ends
+  };
+  Wrap user{"[INST] ", " [/INST]"}, assistant{"", "</s>"};
 };
 
 class Tokenizer {
@@ -55,15 +65,24 @@ class Tokenizer {
   virtual ChatTemplate chat_template() const = 0;
 };
 
-// Recognises a Jinja template by the special tokens in it.
+// Recognises a Jinja template by the special tokens in it. Not the template's conditions: what it
+// says of tools, or of the time of day, is left out.
 ChatTemplate recognise_chat_template(std::string_view jinja);
 
 // The prompt text (with special tokens spelled out) of a conversation, ended where the assistant
-// speaks. Throws kUsage when the template has no name.
+// speaks. A system prompt is the first message. Throws kUsage when the template has no name, or no
+// place for such messages.
 std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> messages);
 // One more turn behind what a cache holds: no system prompt and nothing of what begins a
 // conversation. Throws as chat_prompt().
 std::string chat_turn(const ChatTemplate& chat, const ChatMessage& message);
+
+// What a model is given for a prompt: with `chat` as a user's turn in the tokenizer's template,
+// else as it is; with `begins` as the beginning of a context, else behind one. BOS comes first
+// where the tokenizer adds it, but a template says itself where it wants one. Throws as
+// chat_prompt().
+std::vector<TokenId> prompt_ids(const Tokenizer& tokenizer, const std::string& prompt, bool chat,
+                                bool begins);
 
 // Ids of a stream put together to whole UTF-8 characters: push() returns what can be shown now.
 class TextStream {

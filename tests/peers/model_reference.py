@@ -2,8 +2,8 @@
 
   model_reference.py PROBE [--gguf FILE --text FILE.jsonl]
 
-Tiny random models of every family and RoPE scaling, saved as Hugging Face folders, and the
-embedded model from its GGUF file: logits of all rows, each layer's input, un-rotated keys and
+Tiny random models of every family and RoPE scaling, saved as Hugging Face folders, Llama 3's
+scaling from GGUF files, and the embedded model from its GGUF file: logits of all rows, each layer's input, un-rotated keys and
 values, and greedy continuations of real prompts. Prints the largest errors relative to the
 largest reference value; exits 1 above the limits.
 """
@@ -15,9 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 import transformers
+
+from gguf_model import write_gguf
 
 LIMIT = {"logits": 1e-3, "hidden": 1e-3, "keys": 1e-4, "values": 1e-4}
 TINY = dict(vocab_size=320, hidden_size=64, intermediate_size=160, num_hidden_layers=3,
@@ -132,6 +135,38 @@ def tiny_models(probe, scratch, report):
                        errors(probe, folder, ids, wanted, ops, block, scratch))
 
 
+def llama3_divisors(config):
+    """What llama.cpp's converter makes of the configuration's scaling: the divisors of the pairs'
+    frequencies, in f32."""
+    scaling = config.rope_parameters
+    dim = config.hidden_size // config.num_attention_heads
+    frequencies = 1.0 / scaling["rope_theta"] ** (torch.arange(0, dim, 2).float() / dim)
+    context, low, high = (scaling[key] for key in (
+        "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"))
+    divisors = []
+    for wavelength in (2 * np.pi / frequencies).tolist():
+        smooth = np.clip((context / wavelength - low) / (high - low), 0, 1)
+        divisors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return np.array(divisors, dtype=np.float32)
+
+
+def rope_as_tensor(probe, scratch, report):
+    """Llama 3's scaling where llama.cpp keeps it, at its own original context and at a small one."""
+    for seed, (context, theta) in enumerate(((64, 500000.0), (8192, 500000.0), (100, 10000.0))):
+        config = transformers.LlamaConfig(**{**TINY, "rope_parameters": dict(
+            rope_type="llama3", rope_theta=theta, factor=32.0, low_freq_factor=1.0,
+            high_freq_factor=4.0, original_max_position_embeddings=context)})
+        config._attn_implementation = "eager"
+        model = randomised(transformers.LlamaForCausalLM(config), seed)
+        path = scratch / f"llama3-{context}.gguf"
+        weights = {name: (weight.detach().numpy(), gguf.GGMLQuantizationType.F32)
+                   for name, weight in model.named_parameters()}
+        write_gguf(path, config, weights, [("rope_freqs.weight", llama3_divisors(config))])
+        ids = np.random.default_rng(seed).integers(0, TINY["vocab_size"], 150).tolist()
+        report.add(f"rope_freqs.weight of context {context}",
+                   errors(probe, path, ids, reference(model, ids), "fused", 64, scratch))
+
+
 def embedded_model(probe, gguf, text, scratch, report):
     gguf = Path(gguf)
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -171,6 +206,7 @@ def main():
     report = Report()
     with tempfile.TemporaryDirectory() as folder:
         tiny_models(options.probe, Path(folder), report)
+        rope_as_tensor(options.probe, Path(folder), report)
         if options.gguf and options.text:
             embedded_model(options.probe, options.gguf, options.text, Path(folder), report)
     print(f"{report.count} comparisons, {report.failed} failed "

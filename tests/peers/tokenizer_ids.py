@@ -22,10 +22,10 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def our_ids(tokenize, path, texts, special=True):
+def our_ids(tokenize, path, texts, mode="special"):
     # "special": Hugging Face takes spelled-out special tokens as such by default.
     data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
-    out = subprocess.run([tokenize, path, *(["special"] if special else [])], input=data,
+    out = subprocess.run([tokenize, path, *([mode] if mode else [])], input=data,
                          stdout=subprocess.PIPE, check=True).stdout
     lists, at = [], 0
     while at < len(out):
@@ -148,7 +148,7 @@ def check_sentencepiece(folder, corpus, texts, decoded, tokenize, check):
     good = compare("sentencepiece", theirs, our_ids(tokenize, f"{prefix}.model", encoded), encoded)
     scored_gguf(f"{prefix}.gguf", processor)
     good &= compare("llama.gguf", theirs,
-                    our_ids(tokenize, f"{prefix}.gguf", encoded, special=False), encoded)
+                    our_ids(tokenize, f"{prefix}.gguf", encoded, mode=None), encoded)
     good &= check("llama2", converted(processor, normalizer=normalizers.Sequence(
         [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])))
     for scheme in ("always", "first", "never"):

@@ -4,6 +4,7 @@
 #include "kv/checkpoint/card.hh"
 #include "kv/checkpoint/dequantize.hh"
 #include "kv/checkpoint/hf_config.hh"
+#include "kv/checkpoint/rope_divisors.hh"
 #include "kv/checkpoint/safetensors.hh"
 #include "kv/gguf/gguf.hh"
 
@@ -11,8 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 namespace {
 
@@ -115,6 +118,39 @@ TEST_CASE("configurations that are refused") {
   }
   CHECK_THROWS_AS(kv::hf_config("[]", "", "x"), kv::Error);
   CHECK_THROWS_AS(kv::hf_config("{", "", "x"), kv::Error);
+}
+
+TEST_CASE("Llama 3's RoPE scaling from its divisors") {
+  using kv::scaling_of_divisors;
+  // By hand: wave lengths 2 pi times 1, 10, 100 and 1000, a context of 600 tokens. The first two
+  // are below 150; 628.3 and 6283 are above 600 and stretched.
+  kv::Rope rope{.theta = 1e4};
+  const float plain[] = {1, 1, 1, 1};
+  CHECK(scaling_of_divisors(rope, plain) == rope);
+  rope.original_context = 600;
+  const float stretched[] = {1, 1, 8, 8};
+  std::optional<kv::Rope> found = scaling_of_divisors(rope, stretched);
+  REQUIRE(found);
+  CHECK(found->scaling == kv::Rope::Scaling::kLlama3);
+  CHECK(found->factor == 8);
+  CHECK(found->original_context == 600);
+  // Without a blended pair and of another context there is no telling which.
+  rope.original_context = 131072;
+  CHECK_FALSE(scaling_of_divisors(rope, stretched));
+  // One pair blended tells it: at a context of 1000, s = (1000 / 628.3 - 1) / 3.
+  const double s = (1000 / (200 * 3.14159265358979) - 1) / 3;
+  float blended[] = {1, 1, static_cast<float>(1 / ((1 - s) / 8 + s)), 8};
+  found = scaling_of_divisors(rope, blended);
+  REQUIRE(found);
+  CHECK(found->original_context == 1000);
+  for (const float bad : {0.f, -8.f, 7.9f, 1e30f, INFINITY, NAN}) {
+    CAPTURE(bad);
+    for (float& divisor : blended) {
+      const float kept = std::exchange(divisor, bad);
+      CHECK_FALSE(scaling_of_divisors(rope, blended));
+      divisor = kept;
+    }
+  }
 }
 
 TEST_CASE("a model that is not there is named with the places searched") {

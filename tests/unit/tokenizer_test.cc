@@ -5,8 +5,11 @@
 #include "kv/checkpoint/checkpoint.hh"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -117,6 +120,47 @@ TEST_CASE("Mistral's spaces are those of its template") {
   CHECK(prompt("{{- bos_token }}{{- \" [INST] \" + message[\"content\"] + \" [/INST]\" }}") ==
         "<s> [INST] Hi [/INST]");
   CHECK(prompt("{{- '[INST] ' + message['content'] + '[/INST]' }}") == "<s>[INST] Hi[/INST]");
+}
+
+TEST_CASE("a prompt has one BOS") {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("kv-tokenizer-test-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  std::ofstream(folder / "tokenizer.json")
+      << R"({"model":{"type":"BPE","byte_fallback":true,"merges":[],
+      "vocab":{"<s>":0,"</s>":1,"a":2,"[":3,"]":4,"/":5,"I":6}},
+      "added_tokens":[{"id":0,"content":"<s>","special":true}],
+      "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}}]}})";
+  std::ofstream(folder / "chat_template.jinja")
+      << "{{ '<<SYS>>' }}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}";
+  const auto tokenizer = kv::Tokenizer::open(folder);
+  std::filesystem::remove_all(folder);
+  using Ids = std::vector<kv::TokenId>;
+  CHECK(kv::prompt_ids(*tokenizer, "a", false, true) == Ids{0, 2});
+  CHECK(kv::prompt_ids(*tokenizer, "a", false, false) == Ids{2});
+  const Ids chat = kv::prompt_ids(*tokenizer, "a", true, true);
+  CHECK(std::ranges::count(chat, 0) == 1);
+  CHECK(chat.front() == 0);
+}
+
+TEST_CASE("system prompts have their place, or are refused") {
+  const kv::ChatMessage talk[] = {
+      {"system", "S"}, {"user", "A"}, {"assistant", "B"}, {"user", "C"}};
+  kv::ChatTemplate chat{.name = "mistral"};
+  chat.system = kv::ChatTemplate::SystemPlace::kFirstUser;
+  CHECK(kv::chat_prompt(chat, talk) == "<s>[INST] S\n\nA [/INST]B</s>[INST] C [/INST]");
+  chat.system = kv::ChatTemplate::SystemPlace::kLastUser;
+  CHECK(kv::chat_prompt(chat, talk) == "<s>[INST] A [/INST]B</s>[INST] S\n\nC [/INST]");
+  CHECK_THROWS_AS(kv::chat_prompt(chat, std::span(talk, 3)), kv::Error);
+  chat.system = kv::ChatTemplate::SystemPlace::kNowhere;
+  CHECK_THROWS_AS(kv::chat_prompt(chat, talk), kv::Error);
+  CHECK(kv::recognise_chat_template("[INST] [SYSTEM_PROMPT]").name.empty());
+  // Templates that end early or hold nothing.
+  for (const char* jinja : {"[INST]{{", "{{'[INST]", "{{ '[INST]\\", "{{[INST]+}}", "{{ + }}[INST]",
+                            "<|start_header_id|>Cutting Knowledge Date set date_string = '"}) {
+    CAPTURE(jinja);
+    CHECK_FALSE(kv::recognise_chat_template(jinja).name.empty());
+  }
 }
 
 TEST_CASE("files that differ have different fingerprints") {
