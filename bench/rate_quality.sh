@@ -18,14 +18,15 @@ bench=$build/tests/rate_quality
 "$build/tools/kvinfo" -m smollm2 >/dev/null 2>&1 || { echo 'SKIPPED: no model smollm2' >&2; exit 125; }
 
 # What is measured: family/point=encode or family/point=encode|||decode.
+# shellcheck disable=SC2016  # the recipe's shell knows the variables
 prefill='kvprefill -q -m "$RQ_MODEL" --compute f32 --no-bos --no-history --jsonl "$RQ_CONTEXT"'
 recipes=(
   'raw=cat'
   'lossless=kvencode --lossless --no-history'
   'zstd/3=zstd -q -3|||zstd -q -d'
   'zstd/19=zstd -q -19 -T0|||zstd -q -d'
-  "fp8/e4m3=$prefill --dtype fp8_e4m3"
-  "fp8/e5m2=$prefill --dtype fp8_e5m2"
+  "fp8_e4m3=$prefill --dtype fp8_e4m3"
+  "fp8_e5m2=$prefill --dtype fp8_e5m2"
 )
 
 mkdir -p "$work"

@@ -11,13 +11,13 @@ namespace kv {
 namespace {
 
 constexpr double kWidth = 860, kHeight = 580;
-constexpr double kLeft = 76, kRight = 790, kTop = 84, kBottom = 440;
+constexpr double kLeft = 76, kRight = 836, kTop = 84, kBottom = 440;
 constexpr double kStripTop = 448, kStripBottom = 502;  // where the KLD is 0
 constexpr double kGlyph = 6.7;                         // width of a letter of the labels
 
 // Over 3:1 on white and on near black.
-constexpr std::array kColours = {"#3b82c4", "#d9730d", "#3f9142", "#d64550", "#8e63c7",
-                                 "#17929b", "#a1683a", "#d0569a", "#7d8590", "#8a8f1f"};
+constexpr std::array kColours = {"#3b82c4", "#d9730d", "#3f9142", "#d64550", "#8e63c7", "#17929b",
+                                 "#a1683a", "#d0569a", "#7d8590", "#8a8f1f", "#5f6ee0", "#b07d00"};
 
 constexpr const char* kStyle = R"(<style>
 text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f; }
@@ -136,7 +136,12 @@ class Plot {
                 fmt::format("{}: {} windows with {} tokens of context, {} predictions; bars: 95 % "
                             "bootstrap over windows",
                             table_.probe, table_.windows.size(), table_.context, table_.tokens));
-    return out + axes() + curves() + names() + "</svg>\n";
+    out += axes();
+    const auto [lines, marks] = curves();
+    out += lines;
+    out += names();  // avoids what curves() covered
+    out += marks;
+    return out + "</svg>\n";
   }
 
  private:
@@ -193,8 +198,8 @@ class Plot {
     return out;
   }
 
-  // Lines, bars and markers; remembers what they cover and what has to be named where.
-  std::string curves() {
+  // Lines, and bars with markers; remembers what they cover and what has to be named where.
+  std::pair<std::string, std::string> curves() {
     std::map<std::string, std::size_t> numbers;
     std::map<std::string, std::vector<const Point*>> families;
     std::string lines, marks;
@@ -206,7 +211,7 @@ class Plot {
       const std::size_t number = numbers[family];
       const char* colour = kColours[number % kColours.size()];
       std::ranges::sort(points, {}, &Point::bits);
-      std::vector<Spot> spots;
+      std::vector<Spot> spots, zeros;
       for (const Point* point : points) {
         Spot spot{x_of(point->bits), (kStripTop + kStripBottom) / 2};
         if (point->kld.value > 0) {
@@ -219,11 +224,13 @@ class Plot {
                 spot.x, y_of(point->kld.low), y_of(point->kld.high), colour);
           }
         } else {
-          wanted_.push_back({point->recipe, colour, {spot}});
+          zeros.push_back(spot);
         }
         marks += marker_at(spot, number, colour);
         taken_.push_back({spot.x - 5, spot.y - 5, 10, 10});
       }
+      const std::string& name = points.size() == 1 ? points.front()->recipe : family;
+      if (!zeros.empty()) wanted_.push_back({name, colour, {zeros.back(), zeros.front()}});
       if (spots.empty()) continue;
       std::string path;
       for (std::size_t i = 0; i < spots.size(); ++i) {
@@ -234,11 +241,9 @@ class Plot {
           "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\" "
           "stroke-linejoin=\"round\"/>\n",
           path, colour);
-      wanted_.push_back({spots.size() == 1 ? points.front()->recipe : family,
-                         colour,
-                         {spots.back(), spots.front()}});
+      wanted_.push_back({name, colour, {spots.back(), spots.front()}});
     }
-    return lines + marks;
+    return {lines, marks};
   }
 
   void cover(Spot a, Spot b) {

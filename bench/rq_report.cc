@@ -165,7 +165,10 @@ std::vector<FamilyBits> family_bits(const Table& table, double kld, const std::s
     if (families[point.family].empty()) names.push_back(point.family);
     families[point.family].push_back(&point);
   }
-  std::erase_if(names, [&](const std::string& name) { return families[name].size() < 2; });
+  std::erase_if(names, [&](const std::string& name) {
+    return std::ranges::count_if(families[name], [](const Point* p) { return p->kld.value > 0; }) <
+           2;
+  });
   const std::size_t count = table.windows.size();
   std::vector<FamilyBits> all;
   std::string other = base;
@@ -181,6 +184,7 @@ std::vector<FamilyBits> family_bits(const Table& table, double kld, const std::s
     fail_usage("--versus-family {}: the results have no such family of two points", base);
   }
   for (FamilyBits& entry : all) {
+    entry.base = other;
     if (!entry.bits || entry.family == other) continue;
     entry.smaller = bootstrap(
         table.picks, count, [&](std::span<const std::size_t> picks) -> std::optional<double> {

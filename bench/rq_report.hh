@@ -56,9 +56,11 @@ std::vector<Pair> compare_to(const Table& table, const std::string& base);
 struct FamilyBits {
   std::string family;
   std::optional<Interval> bits;
-  std::optional<Interval> smaller;  // how many times smaller than `base`, paired
+  std::string base;
+  std::optional<Interval> smaller;  // how many times smaller than `base`, paired; not of itself
 };
-// `base`: a family, or empty: the first one that reaches. Families of two points and more.
+// `base`: a family, or empty: the first one that reaches. Families of two lossy points and more.
+// Throws kUsage when `base` is none of them.
 std::vector<FamilyBits> family_bits(const Table& table, double kld, const std::string& base);
 
 struct ReportOptions {

@@ -63,18 +63,20 @@ std::string pair_table(const Table& table, const std::string& base) {
 }
 
 std::string family_table(const Table& table, double kld, const std::string& base) {
+  const std::vector<FamilyBits> families = family_bits(table, kld, base);
+  if (families.empty()) return "";
   std::string out = fmt::format(
       "\nAt a mean KLD of {:g} nats, interpolated:\n\n| family | bits a value (95 %) | of 16 bits "
-      "| smaller than the base (95 %) |\n|---|---|---|---|\n",
-      kld);
-  for (const FamilyBits& entry : family_bits(table, kld, base)) {
+      "| smaller than {} (95 %) |\n|---|---|---|---|\n",
+      kld, families.front().base.empty() ? "the base" : families.front().base);
+  for (const FamilyBits& entry : families) {
     if (!entry.bits) {
-      out += fmt::format("| {} | its points do not reach | - | - |\n", entry.family);
+      out += fmt::format("| {} | not reached | - | - |\n", entry.family);
       continue;
     }
     out += fmt::format("| {} | {} | {:.2f}x | {} |\n", entry.family,
                        with_bounds(*entry.bits, "{:.3f}"), 16 / entry.bits->value,
-                       entry.smaller ? with_bounds(*entry.smaller, "{:.2f}") : "base");
+                       entry.smaller ? with_bounds(*entry.smaller, "{:.2f}") : "-");
   }
   return out;
 }
@@ -131,6 +133,7 @@ std::string report_json(const Table& table, const ReportOptions& options) {
     for (const FamilyBits& entry : family_bits(table, kld, options.versus_family)) {
       families.push_back({{"family", entry.family},
                           {"bits", optional_json(entry.bits)},
+                          {"base", entry.base},
                           {"smaller", optional_json(entry.smaller)}});
     }
     out["at_kld"].push_back({{"kld", kld}, {"families", families}});

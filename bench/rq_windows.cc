@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <set>
 #include <unordered_map>
@@ -151,17 +150,14 @@ Split parse_split(const std::string& name) {
 }
 
 std::vector<std::uint64_t> word_runs(const std::string& text) {
-  std::vector<std::size_t> begins;
-  bool in_word = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool space = text[i] == ' ' || text[i] == '\n';
-    if (!space && !in_word) begins.push_back(i);
-    in_word = !space;
+  std::vector<std::uint64_t> words, runs;
+  for (std::size_t at = text.find_first_not_of(" \n"); at != std::string::npos;) {
+    const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
+    words.push_back(xxh3_64(as_bytes(std::string_view(text).substr(at, end - at))));
+    at = text.find_first_not_of(" \n", end);
   }
-  std::vector<std::uint64_t> runs;
-  for (std::size_t i = 0; i + kRunWords <= begins.size(); ++i) {
-    const std::size_t end = i + kRunWords < begins.size() ? begins[i + kRunWords] : text.size();
-    runs.push_back(xxh3_64(as_bytes(trimmed(text.substr(begins[i], end - begins[i])))));
+  for (std::size_t i = 0; i + kRunWords <= words.size(); ++i) {
+    runs.push_back(xxh3_64(std::as_bytes(std::span(words).subspan(i, kRunWords))));
   }
   return runs;
 }

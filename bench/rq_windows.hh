@@ -46,8 +46,9 @@ struct Window {
 std::vector<Window> make_windows(const Tokenizer& tokenizer, const std::string& folder,
                                  const WindowOptions& options);
 
-// One line of JSON: {"id", "domain", "context", "tokens"}, or "text" instead of "tokens".
-std::string window_line(const Window& window, const Tokenizer* as_text);
+// One line of JSON: {"id", "domain", "context", "tokens"}, or "text", decoded by `text_of`, instead
+// of "tokens".
+std::string window_line(const Window& window, const Tokenizer* text_of);
 
 // Windows from lines with tokens. Throws kInput.
 std::vector<Window> read_windows(const std::string& path);

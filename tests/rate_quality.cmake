@@ -6,6 +6,10 @@ target_include_directories(rate_quality_report PUBLIC ${bench})
 target_link_libraries(rate_quality_report PUBLIC kv_base kv_tokenizer kv_documents
                                           PRIVATE nlohmann_json::nlohmann_json)
 kv_test(rate_quality LIBS rate_quality_report)
+kv_test(rate_quality_windows LIBS rate_quality_report)
+target_compile_definitions(rate_quality_windows_test PRIVATE KV_SHARED="../shared")
+set_tests_properties(unit.rate_quality_windows PROPERTIES
+                     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 
 if(KVTOOLS_TORCH)
   add_executable(rate_quality ${bench}/rate_quality.cc ${bench}/rq_run.cc ${bench}/rq_shell.cc)
