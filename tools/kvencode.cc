@@ -13,7 +13,7 @@ struct Options {
   std::string profile;
   int step = 0;
   int level = -1;
-  bool lossless = false, no_history = false;
+  bool no_importance = false, lossless = false, no_history = false;
   std::string codec = "planes";
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -28,6 +28,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
   app.add_option("--profile", o.profile, "FILE of kvcalibrate")->type_name("FILE");
   app.add_option("--step", o.step, "eighths of an octave");
+  app.add_flag("--no-importance", o.no_importance, "one step for all tokens");
   app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
@@ -42,7 +43,8 @@ void declare(CLI::App& app, Options& o) {
 int program_body(const Options& o, const kv::Invocation& call) {
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   if (!o.profile.empty()) {
-    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.profile), .base_step = o.step};
+    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.profile), .base_step = o.step,
+                                 .use_importance = !o.no_importance};
   } else {
     options.codec = &kv::codec_by_name(o.codec);
   }

@@ -106,6 +106,8 @@ class Calibration {
 
   void tensor(std::uint32_t layer, format::Kind kind) {
     TensorProfile profile = fit_tensor(input_of(layer, kind));
+    // Classes go by rounded coefficients, and rounding goes by the classes: twice.
+    choose_classes(profile);
     choose_classes(profile);
     std::vector<TileContext>& own = decoded_[{layer, kind}];
     own.resize(samples_.windows());
@@ -145,7 +147,8 @@ class Calibration {
         const double scale = std::exp2(-0.5 * step);
         for (std::int64_t k = 0; k < profile.channels; ++k) {
           const double value = coefficients[static_cast<std::size_t>(k * stride + t)] * scale;
-          counts.add(k, step, static_cast<int>(std::clamp<long>(std::lrint(value), -127, 127)));
+          counts.add(k, coefficients[static_cast<std::size_t>(k * stride + t)]);
+          counts.add(k, step, coder.quantised(k, kStepGrid * step, static_cast<float>(value)));
         }
       }
     }

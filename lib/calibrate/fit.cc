@@ -158,6 +158,18 @@ void CoefficientCounts::add(std::int64_t coefficient, int step, int value) {
   ++table[static_cast<std::size_t>(value + kValues / 2)];
 }
 
+void CoefficientCounts::add(std::int64_t coefficient, double value) {
+  Moments& own = moments_[static_cast<std::size_t>(coefficient)];
+  own.squares += value * value;
+  ++own.count;
+}
+
+int CoefficientCounts::deviation(std::size_t coefficient) const {
+  const Moments& own = moments_[coefficient];
+  const double mean = own.squares / static_cast<double>(std::max<std::uint64_t>(1, own.count));
+  return static_cast<int>(std::lround(0.5 * kOctave * std::log2(std::max(mean, 1e-12))));
+}
+
 void CoefficientCounts::choose_classes(TensorProfile& p) const {
   const Classes& classes = Classes::get();
   struct Choice {
@@ -169,8 +181,8 @@ void CoefficientCounts::choose_classes(TensorProfile& p) const {
   for (std::size_t k = 0; k < counts_.size(); ++k) {
     Choice best{Shape::kBlend, kLeastSigma - 1, static_cast<std::int64_t>(k)};
     double least = INFINITY;
-    for (int sigma = kLeastSigma - 1; sigma <= kMostSigma; ++sigma) {
-      for (int shape = 0; shape < kShapes; ++shape) {
+    for (int shape = 0; shape < kShapes; ++shape) {
+      for (int sigma = kLeastCoded[static_cast<std::size_t>(shape)]; sigma <= kMostSigma; ++sigma) {
         double bits = 0;
         for (int s = 0; s < kSteps && bits < least; ++s) {
           const Table& table = counts_[k][static_cast<std::size_t>(s)];
@@ -187,6 +199,10 @@ void CoefficientCounts::choose_classes(TensorProfile& p) const {
           best.sigma = sigma;
         }
       }
+    }
+    // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
+    if (const int own = deviation(k); own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) {
+      best.sigma = std::max(own, -127);
     }
     choices.push_back(best);
   }

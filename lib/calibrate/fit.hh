@@ -29,9 +29,11 @@ TensorProfile fit_tensor(const FitInput& input);
 class CoefficientCounts {
  public:
   explicit CoefficientCounts(std::int64_t coefficients)
-      : counts_(static_cast<std::size_t>(coefficients)) {}
-  // `step` in half octaves beside the profile's own.
+      : counts_(static_cast<std::size_t>(coefficients)), moments_(counts_.size()) {}
+  // As it was rounded; `step` in half octaves beside the profile's own.
   void add(std::int64_t coefficient, int step, int value);
+  // As it was before, in the profile's own steps.
+  void add(std::int64_t coefficient, double value);
 
   // The cheapest class of each coefficient; then the coefficients are put in the order of their
   // deviation, with the columns of the basis.
@@ -42,7 +44,14 @@ class CoefficientCounts {
   // By step + kSteps / 2; only the steps that occur have a table.
   static constexpr int kSteps = 33;
   using Table = std::vector<std::uint32_t>;
+  struct Moments {
+    double squares = 0;
+    std::uint64_t count = 0;
+  };
+  int deviation(std::size_t coefficient) const;  // a place of the grid
+
   std::vector<std::array<Table, kSteps>> counts_;
+  std::vector<Moments> moments_;
 };
 
 // The square root of a query metric [heads, dim, dim] made safe: epsilon of its mean added to the

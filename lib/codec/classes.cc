@@ -59,6 +59,9 @@ double deviation(int sigma) {
   return value;
 }
 
+// Squared steps that a bit is worth, where the rate is low.
+const double kErrorOfBit = std::getenv("KV_LAMBDA") ? std::atof(std::getenv("KV_LAMBDA")) : 0.09;
+
 constexpr int kFrequencies = 4096;
 constexpr int kMostSymbols = 32;
 
@@ -105,12 +108,23 @@ Classes::Classes() {
   for (int shape = 0; shape < kShapes; ++shape) {
     for (int i = 0; i < kTableSigmas; ++i) {
       tables_.push_back(make_table(static_cast<Shape>(shape), kLeastSigma + i));
+      // A value x may be 0 or 1: the error grows by 2x - 1 squared steps, the bits shrink.
+      const std::vector<std::uint16_t>& row = tables_.back();
+      const std::size_t zero = row.size() / 2 - 1;
+      const double saved = std::log2(static_cast<double>(row[zero]) / row[zero + 1]);
+      zero_below_.push_back(static_cast<float>(0.5 + 0.5 * kErrorOfBit * std::max(0.0, saved)));
     }
   }
 }
 
+float Classes::zero_below(Shape shape, int sigma) const {
+  const ClassCode code = this->code(shape, sigma);
+  if (code.zero) return INFINITY;
+  return code.low_bits > 0 ? 0.5f : zero_below_[code.table];
+}
+
 ClassCode Classes::code(Shape shape, int sigma) const {
-  if (sigma < kLeastSigma) return {};
+  if (sigma < kLeastCoded[static_cast<std::size_t>(shape)]) return {};
   int at = std::min(sigma, kMostSigma);
   int low_bits = 0;
   for (; at >= 2 * kOctave; at -= kOctave) ++low_bits;

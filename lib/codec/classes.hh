@@ -16,7 +16,9 @@ inline constexpr int kShapes = 4;
 
 // Deviation of grid place g, in steps: 2^(g/8).
 inline constexpr int kOctave = 8;
-inline constexpr int kLeastSigma = -28;  // below: every coefficient is 0 and none is coded
+// The least deviation, by shape, of which anything is coded: below, a 1 costs more than it is worth.
+inline constexpr std::array<int, kShapes> kLeastCoded = {-13, -14, -15, -17};
+inline constexpr int kLeastSigma = -17;  // of all shapes
 inline constexpr int kMostSigma = 56;    // 128 steps
 
 // What codes a coefficient of a class: a table of the entropy coder, and how many low bits stand
@@ -37,6 +39,8 @@ class Classes {
   ClassCode code(Shape shape, int sigma) const;
   // Frequencies in 1/4096 by table: 4, 8, 16 or 32 symbols; the last is the escape.
   std::span<const std::vector<std::uint16_t>> tables() const { return tables_; }
+  // The absolute value, in steps, below which an encoder does best to write 0. Not of the format.
+  float zero_below(Shape shape, int sigma) const;
   // Bits that `value` costs; of a class that codes nothing, what losing the value is worth.
   double cost_bits(Shape shape, int sigma, int value) const;
 
@@ -45,6 +49,7 @@ class Classes {
   // Tables exist for deviations below 4 steps; wider ones have low bits.
   static constexpr int kTableSigmas = 2 * kOctave - kLeastSigma;
   std::vector<std::vector<std::uint16_t>> tables_;
+  std::vector<float> zero_below_;  // by table
 };
 
 }  // namespace kv

@@ -110,6 +110,32 @@ OwnedTile ClpMember::decoded(const OwnedTile& tile, ClpColumn& column) {
   return raw;
 }
 
+void ClpMember::set_importance(const Importance& importance) {
+  if (importance.empty()) return;
+  const auto count = static_cast<std::size_t>(meta_.token_count);
+  std::size_t at = 0;
+  for (const auto& row : importance_rows(meta_)) {
+    steps_[row] = steps_from_importance(std::span(importance).subspan(at, count));
+    at += count;
+  }
+}
+
+TileSteps ClpMember::steps_of(const format::TileHeader& tile, int base) const {
+  TileSteps steps{.base = base};
+  const auto found = steps_.find({tile.layer, tile.kind});
+  if (found == steps_.end()) {
+    steps.tokens.resize(tile.token_count);
+    if (tile.token_begin == 0) steps.exact.push_back(0);
+    return steps;
+  }
+  const auto first = found->second.begin() + static_cast<std::ptrdiff_t>(tile.token_begin);
+  steps.tokens.assign(first, first + tile.token_count);
+  for (std::size_t t = 0; t < steps.tokens.size(); ++t) {
+    if (steps.tokens[t] <= kExactStep) steps.exact.push_back(static_cast<std::uint16_t>(t));
+  }
+  return steps;
+}
+
 std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOptions& options) {
   std::unique_ptr<ClpCoders>& coders = coders_[options.profile->hash];
   if (!coders) coders = std::make_unique<ClpCoders>(options.profile);
@@ -119,9 +145,7 @@ std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOp
     rows.bytes = tile.data;
     const std::string place = place_of(tile);
     const TensorCoder& coder = coders->coder(tile.header, rows.row_values(), place);
-    TileSteps steps{.base = options.base_step,
-                    .tokens = std::vector<std::int8_t>(tile.header.token_count)};
-    if (tile.header.token_begin == 0) steps.exact.push_back(0);
+    TileSteps steps = steps_of(tile.header, options.base_step);
     tile.data = coder.encode(column.context_of(coder.profile(), place), rows,
                              options.profile->hash, std::move(steps),
                              column.add(tile.header.layer, tile.header.kind));

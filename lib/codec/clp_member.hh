@@ -56,6 +56,8 @@ class ClpMember {
 
   // Coded tiles, whole and of one layer, in any cut; E tiles are left as they are.
   std::vector<OwnedTile> decode(std::vector<OwnedTile> coded);
+  // IMPT of the member: tokens that matter get finer steps. Before the first layer is encoded.
+  void set_importance(const Importance& importance);
   // Raw tiles, all of one layer.
   std::vector<OwnedTile> encode(std::vector<OwnedTile> raw, const ClpOptions& options);
 
@@ -66,11 +68,14 @@ class ClpMember {
   template <typename F>
   void each_column(std::vector<OwnedTile>& tiles, F&& use);
 
+  TileSteps steps_of(const format::TileHeader& tile, int base) const;
+
   Meta meta_;
   std::string place_;
   int threads_;
   std::map<std::uint64_t, std::unique_ptr<ClpCoders>> coders_;
   std::map<std::uint64_t, ClpColumn> columns_;  // by first token
+  std::map<std::pair<std::uint32_t, format::Kind>, std::vector<std::int8_t>> steps_;
 };
 
 }  // namespace kv

@@ -1,12 +1,14 @@
 #include "clp_tensor.hh"
 
 #include "forward_transform.hh"
+#include "kv/kernels/epilogue.hh"
 
 #include <Eigen/LU>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 namespace kv {
 namespace {
@@ -122,6 +124,14 @@ std::vector<float> TensorCoder::transform(const std::vector<float>& values,
   return out;
 }
 
+int TensorCoder::quantised(std::int64_t coefficient, int eighths, float value) const {
+  const auto at = static_cast<std::size_t>(coefficient);
+  const float threshold = Classes::get().zero_below(
+      profile_.shape[at], profile_.sigma[at] - eighths);
+  if (std::fabs(value) < threshold) return 0;
+  return static_cast<int>(std::clamp<long>(std::lrint(value), -kMostCoefficient, kMostCoefficient));
+}
+
 Bytes TensorCoder::encode(std::span<const TileContext* const> context, const TensorView& rows,
                           std::uint64_t profile_hash, TileSteps steps,
                           TileContext& decoded) const {
@@ -155,10 +165,11 @@ Bytes TensorCoder::encode(std::span<const TileContext* const> context, const Ten
       steps.tokens[token] = 0;
       continue;
     }
-    const float scale = static_cast<float>(1.0 / step_value(steps.eighths(token)));
+    const int eighths = steps.eighths(token);
+    const float scale = static_cast<float>(1.0 / step_value(eighths));
     for (std::int64_t k = 0; k < profile_.channels; ++k) {
       const float value = coefficients[static_cast<std::size_t>(k * stride + t)] * scale;
-      code.coefficients.at(k, t) = static_cast<std::uint8_t>(std::lrint(value) + 128);
+      code.coefficients.at(k, t) = static_cast<std::uint8_t>(quantised(k, eighths, value) + 128);
     }
   }
   code.steps = std::move(steps);
@@ -189,36 +200,53 @@ void TensorCoder::reconstruct(const TileCode& code, const std::vector<std::int32
   const auto tokens = static_cast<std::int64_t>(code.steps.tokens.size());
   const std::int64_t stride = stride_of(tokens), channels = profile_.channels;
   std::vector<std::int32_t> sums(static_cast<std::size_t>(channels * stride));
+  std::vector<std::int32_t> active(static_cast<std::size_t>((code.used + 3) / 4));
+  std::iota(active.begin(), active.end(), 0);
   const QuadBlock block{code.coefficients.data(), channels, stride};
-  int8_dot(basis_, {&block, 1}, stride, sums.data(), stride);
-  decoded.values = Quads(channels, tokens);
-  decoded.steps = code.steps.tokens;
-  std::vector<float> row_major(rows.empty() ? 0 : static_cast<std::size_t>(tokens * channels));
+  int8_dot_active(basis_, {&block, 1}, active, stride, sums.data(), stride);
   for (std::int64_t c = 0; c < channels; ++c) {
-    const auto at = static_cast<std::size_t>(c);
-    const int shift = profile_.shift[at];
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const auto i = static_cast<std::size_t>(c * stride + t);
-      const StepFactor factor = step_factor(code.steps.eighths(static_cast<std::size_t>(t)));
-      const std::uint32_t product =
-          static_cast<std::uint32_t>(sums[i]) * static_cast<std::uint32_t>(factor.multiplier);
-      const int by = factor.shift + profile_.gain[at];
-      const std::uint32_t part =
-          by >= 0 ? product << by
-                  : static_cast<std::uint32_t>(
-                        static_cast<std::int32_t>(product + (1u << (-by - 1))) >> -by);
-      const auto value =
-          static_cast<std::int32_t>(static_cast<std::uint32_t>(predicted[i]) + part);
-      const std::int32_t near = static_cast<std::int32_t>(static_cast<std::uint32_t>(value) +
-                                                          (1u << (shift - 1))) >> shift;
-      decoded.values.at(c, t) = static_cast<std::uint8_t>(std::clamp(near, -127, 127) + 128);
-      if (!rows.empty()) {
-        const float scaled = static_cast<float>(value) * profile_.unit[at];
-        row_major[static_cast<std::size_t>(t * channels + c)] = profile_.mean[at] + scaled;
-      }
+    const int gain = profile_.gain[static_cast<std::size_t>(c)];
+    std::int32_t* row = sums.data() + c * stride;
+    for (std::int64_t t = 0; t < stride; ++t) {
+      row[t] = static_cast<std::int32_t>(static_cast<std::uint32_t>(row[t]) << gain);
     }
   }
-  if (!rows.empty()) convert(std::as_bytes(std::span(row_major)), DType::kF32, rows, dtype);
+  std::vector<std::uint8_t> multipliers(static_cast<std::size_t>(stride), 128);
+  std::vector<std::int8_t> shifts(multipliers.size(), -kStepBits);
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const auto at = static_cast<std::size_t>(t);
+    const StepFactor factor = step_factor(code.steps.eighths(at));
+    multipliers[at] = factor.multiplier;
+    shifts[at] = factor.shift;
+  }
+  decoded.values = Quads(channels, tokens);
+  decoded.steps = code.steps.tokens;
+  Reconstruction job{.outputs = channels, .tokens = stride,
+                     .r = sums.data(), .r_stride = stride,
+                     .p = predictor_ ? predicted.data() : nullptr, .p_stride = stride,
+                     .m = multipliers.data(), .s = shifts.data(), .f = profile_.shift.data(),
+                     .mean = profile_.mean.data(), .unit = profile_.unit.data(),
+                     .n = decoded.values.quad(0), .n_stride = stride, .x_stride = channels};
+  // The kernel works on whole blocks of tokens, and on the dtypes that models use.
+  const bool straight = tokens == stride && (dtype == DType::kBF16 || dtype == DType::kF16 ||
+                                             dtype == DType::kF32);
+  Bytes padded;
+  if (!rows.empty()) {
+    job.x = rows.data();
+    job.x_type = dtype == DType::kBF16  ? EpilogueType::kBF16
+                 : dtype == DType::kF16 ? EpilogueType::kF16
+                                        : EpilogueType::kF32;
+    if (!straight) {
+      job.x_type = EpilogueType::kF32;
+      padded.resize(static_cast<std::size_t>(stride * channels) * sizeof(float));
+      job.x = padded.data();
+    }
+  }
+  kv::reconstruct(job);
+  if (!rows.empty() && !straight) {
+    convert(ByteView(padded).first(static_cast<std::size_t>(tokens * channels) * sizeof(float)),
+            DType::kF32, rows, dtype);
+  }
 }
 
 // Exact tokens: their rows as they came, and what the prediction of others sees of them.
@@ -243,16 +271,17 @@ void TensorCoder::place_exact(const TileCode& code, DType dtype, std::span<std::
   }
 }
 
-std::vector<std::int8_t> steps_from_weights(std::span<const float> log2_weights) {
+std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> importance) {
+  constexpr double kEighths = 8;      // of an octave: a byte's unit
+  constexpr long kWidest = 6;         // half octaves: nothing is worth nothing
   double mean = 0;
-  for (const float weight : log2_weights) mean += weight;
-  mean /= static_cast<double>(std::max<std::size_t>(1, log2_weights.size()));
+  for (const std::uint8_t byte : importance) mean += byte;
+  mean /= static_cast<double>(std::max<std::size_t>(1, importance.size()));
   std::vector<std::int8_t> steps;
-  for (const float weight : log2_weights) {
+  for (const std::uint8_t byte : importance) {
     // A step goes by the root of a weight, so an octave of weight is half an octave of step.
-    const long step = std::lrint(mean - static_cast<double>(weight));
-    steps.push_back(static_cast<std::int8_t>(
-        std::clamp<long>(step, -kMostTokenStep, kMostTokenStep)));
+    const long step = std::lrint((mean - byte) / kEighths);
+    steps.push_back(static_cast<std::int8_t>(std::clamp<long>(step, -kMostTokenStep, kWidest)));
   }
   return steps;
 }

@@ -44,6 +44,10 @@ class TensorCoder {
                                const std::vector<std::int32_t>& predicted,
                                std::int64_t tokens) const;
 
+  // A coefficient in units of its token's step, as the encoder rounds it: to 0 also where 1 would
+  // cost more bits than it is worth.
+  int quantised(std::int64_t coefficient, int eighths, float value) const;
+
  private:
   struct Inverse;  // from rows to coefficients; encoders only
   void reconstruct(const TileCode& code, const std::vector<std::int32_t>& predicted, DType dtype,
@@ -59,7 +63,9 @@ class TensorCoder {
   mutable std::once_flag inverse_once_;
 };
 
-// Tokens' steps from weights relative to their mean: half octaves, mean about 0.
-std::vector<std::int8_t> steps_from_weights(std::span<const float> log2_weights);
+// Tokens' steps from a row of IMPT: half octaves, mean about 0. A token at kExactStep or below is
+// worth its bits as they are.
+inline constexpr int kExactStep = -10;
+std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> importance);
 
 }  // namespace kv
