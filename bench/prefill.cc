@@ -3,6 +3,7 @@
 //   prefill_bench MODEL COMPUTE THREADS
 //   peak            multiply-adds a second of a matrix multiplication of the model's dtype
 //   prefill N       N tokens into an empty cache, logits of the last row
+//   importance N    the same with the tokens' importance
 //   decode N        16 tokens, one by one, behind a cache of N
 
 #include "kv/model/model.hh"
@@ -79,7 +80,7 @@ void answer(const kv::Model& model, const std::string& request) {
   if (decode) {
     for (int i = 0; i < kDecoded; ++i) model.forward(std::span(ids).first(1), cache);
   } else {
-    model.forward(ids, cache);
+    model.forward(ids, cache, {.importance = what == "importance"});
   }
   const double wall = seconds_since(start);
   fmt::print("{{\"seconds\": {:.6f}, \"cpu_seconds\": {:.6f}}}\n", wall, cpu_seconds() - cpu);

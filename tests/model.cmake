@@ -1,5 +1,6 @@
 if(KVTOOLS_TORCH)
   kv_test(model LIBS kv_model kv_torch)
+  kv_test(importance LIBS kv_model kv_torch)
 
   add_executable(model_probe model_probe.cc)
   target_link_libraries(model_probe PRIVATE kv_model)

@@ -10,7 +10,7 @@ struct Options {
   kv::ModelToolOptions model;
   std::vector<std::string> files;
   bool jsonl = false, bos = false, no_bos = false, special = false;
-  bool only_new = false, no_history = false;
+  bool only_new = false, importance = false, no_history = false;
   std::int64_t split = 0;
   std::string prefix, out_dir, shard = "1/1", dtype, hidden;
   kv::OutputOptions output;
@@ -36,12 +36,15 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("DTYPE");
   app.add_option("--hidden", o.hidden, "keep E at the inputs of these layers: 0,8,16")
       ->type_name("LAYERS");
+  app.add_flag("--importance", o.importance,
+               "measure how much each token matters to later ones, for kvencode");
   app.add_flag("--no-history", o.no_history, "leave out which tool made the file");
 }
 
 kv::PrefillOptions prefill_options(const Options& o, const kv::Invocation& call) {
   kv::PrefillOptions options{.split = o.split, .parse_special = o.special, .only_new = o.only_new};
   if (o.bos || o.no_bos) options.bos = o.bos;
+  options.importance = o.importance;
   if (!o.dtype.empty()) options.dtype = kv::parse_dtype(o.dtype);
   if (!o.hidden.empty()) options.hidden_layers = kv::parse_indices(o.hidden, "--hidden");
   if (!o.no_history) options.history = {{call.tool, call.version, call.arguments}};

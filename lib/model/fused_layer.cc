@@ -47,10 +47,21 @@ class Fused {
     for (const std::int64_t slot : call_.slots) {
       positions.push_back(call_.cache.positions[static_cast<std::size_t>(slot)]);
     }
-    const at::Tensor out = at::empty({rows_, query_heads_ * geometry_.v_dim}, options_);
-    kv::attend<T>(call_.cache, call_.layer, queries.const_data_ptr<T>(),
-                  query_heads_ / geometry_.kv_heads, positions, out.mutable_data_ptr<T>());
+    const at::Tensor out = attended(queries, positions);
+    if (measures()) {
+      const at::Tensor index = call_.importance->index();
+      call_.importance->add_fused<T>(call_.layer, queries.index_select(1, index),
+                                     out.index_select(0, index));
+    }
     return call_.weights.output(out);
+  }
+
+  // Of rows that do not attend, for no other end.
+  void measure(const at::Tensor& qkv) {
+    if (!measures()) return;
+    const at::Tensor queries = rotated_queries(qkv).index_select(1, call_.importance->index());
+    call_.importance->add_fused<T>(call_.layer, queries,
+                                   attended(queries, call_.importance->positions()));
   }
 
   // Adds what attention gave to the rows, then the MLP's share.
@@ -79,6 +90,16 @@ class Fused {
   }
 
  private:
+  bool measures() const { return call_.importance != nullptr && !call_.importance->rows().empty(); }
+
+  at::Tensor attended(const at::Tensor& queries, std::span<const std::int32_t> positions) const {
+    const auto rows = static_cast<std::int64_t>(positions.size());
+    const at::Tensor out = at::empty({rows, query_heads_ * geometry_.v_dim}, options_);
+    kv::attend<T>(call_.cache, call_.layer, queries.const_data_ptr<T>(),
+                  query_heads_ / geometry_.kv_heads, positions, out.mutable_data_ptr<T>());
+    return out;
+  }
+
   template <typename F>
   void each_row(const F& body) const {
     parallel_ranges(rows_, kRowGrain, [&](std::int64_t begin, std::int64_t end) {
@@ -158,7 +179,8 @@ void fused_layer(const LayerCall& call, at::Tensor& hidden) {
 
 template <typename T>
 void fused_keys_values(const LayerCall& call, const at::Tensor& hidden) {
-  Fused<T>(call, hidden.size(0)).project(hidden);
+  Fused<T> rows(call, hidden.size(0));
+  rows.measure(rows.project(hidden));
 }
 
 template void fused_layer<float>(const LayerCall&, at::Tensor&);

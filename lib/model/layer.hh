@@ -2,6 +2,7 @@
 // One transformer layer over some rows, twice: fused loops on the CPU, and LibTorch's operations
 // for every device. Both replace `hidden` (f32 [rows][hidden]) by the layer's output.
 
+#include "kv/model/importance.hh"
 #include "kv/model/kv_cache_state.hh"
 #include "kv/model/weights.hh"
 
@@ -15,6 +16,7 @@ struct LayerCall {
   std::int64_t layer;
   std::span<const std::int64_t> slots;  // distinct
   KvCache::State& cache;
+  ImportanceMeter* importance = nullptr;  // told of its rows; the call's are then one block
 };
 
 // T: float or at::BFloat16; the cache is tiled.

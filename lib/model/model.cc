@@ -116,6 +116,32 @@ struct Model::State {
     }
     return {config, layers[static_cast<std::size_t>(layer)], layer, slots, cache};
   }
+
+  void run(const LayerCall& call, at::Tensor& hidden) const {
+    if (call.slots.empty()) return;
+    inferring([&] {
+      if (!fused) {
+        plain_layer(call, hidden);
+        return;
+      }
+      hidden = hidden.contiguous();
+      placement.type == at::kFloat ? fused_layer<float>(call, hidden)
+                                   : fused_layer<c10::BFloat16>(call, hidden);
+    });
+  }
+
+  void write_keys_values(const LayerCall& call, const at::Tensor& hidden) const {
+    if (call.slots.empty()) return;
+    inferring([&] {
+      if (!fused) {
+        plain_keys_values(call, hidden);
+      } else if (placement.type == at::kFloat) {
+        fused_keys_values<float>(call, hidden.contiguous());
+      } else {
+        fused_keys_values<c10::BFloat16>(call, hidden.contiguous());
+      }
+    });
+  }
 };
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -183,32 +209,12 @@ at::Tensor Model::embed(std::span<const std::int32_t> ids) const {
 
 void Model::run_layer(std::int64_t layer, at::Tensor& hidden, std::span<const std::int64_t> slots,
                       KvCache& cache) const {
-  const LayerCall call = state_->call(layer, hidden, slots, *cache.state_);
-  if (slots.empty()) return;
-  inferring([&] {
-    if (!state_->fused) {
-      plain_layer(call, hidden);
-      return;
-    }
-    hidden = hidden.contiguous();
-    state_->placement.type == at::kFloat ? fused_layer<float>(call, hidden)
-                                         : fused_layer<c10::BFloat16>(call, hidden);
-  });
+  state_->run(state_->call(layer, hidden, slots, *cache.state_), hidden);
 }
 
 void Model::write_keys_values(std::int64_t layer, const at::Tensor& hidden,
                               std::span<const std::int64_t> slots, KvCache& cache) const {
-  const LayerCall call = state_->call(layer, hidden, slots, *cache.state_);
-  if (slots.empty()) return;
-  inferring([&] {
-    if (!state_->fused) {
-      plain_keys_values(call, hidden);
-    } else if (state_->placement.type == at::kFloat) {
-      fused_keys_values<float>(call, hidden.contiguous());
-    } else {
-      fused_keys_values<c10::BFloat16>(call, hidden.contiguous());
-    }
-  });
+  state_->write_keys_values(state_->call(layer, hidden, slots, *cache.state_), hidden);
 }
 
 at::Tensor Model::queries(std::int64_t layer, const at::Tensor& hidden) const {
@@ -260,6 +266,8 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
       options.first_position < 0 ? cache.next_position() : options.first_position;
   ForwardResult result;
   result.hidden.resize(options.hidden_layers.size());
+  std::optional<ImportanceMeter> meter;
+  if (options.importance) meter.emplace(state_->config, *cache.state_, count);
   const auto keep = [&](std::vector<float>& rows, const at::Tensor& tensor) {
     const std::vector<float> added = floats_of(tensor);
     rows.insert(rows.end(), added.begin(), added.end());
@@ -268,6 +276,7 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
     const std::int64_t rows = std::min(options.block, count - done);
     std::vector<std::int64_t> slots(static_cast<std::size_t>(rows));
     std::iota(slots.begin(), slots.end(), cache.extend(position + done, rows));
+    if (meter) meter->begin_block(slots.front(), rows);
     at::Tensor hidden =
         embed(ids.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)));
     // Of the last layer's output only the rows whose logits are asked for are needed.
@@ -278,16 +287,20 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
       for (std::size_t i = 0; i < options.hidden_layers.size(); ++i) {
         if (options.hidden_layers[i] == layer) keep(result.hidden[i], hidden);
       }
+      LayerCall call = state_->call(layer, hidden, slots, *cache.state_);
+      call.importance = meter ? &*meter : nullptr;
       if (layer == last && wanted < rows) {
-        write_keys_values(layer, hidden, slots, cache);
+        state_->write_keys_values(call, hidden);
+        call.importance = nullptr;
         hidden = hidden.narrow(0, rows - wanted, wanted);
-        slots.erase(slots.begin(), slots.end() - wanted);
+        call.slots = call.slots.last(static_cast<std::size_t>(wanted));
       }
-      run_layer(layer, hidden, slots, cache);
+      state_->run(call, hidden);
     }
     if (wanted > 0) keep(result.logits, logits(hidden));
     if (options.on_tokens) options.on_tokens(rows);
   }
+  if (meter) result.importance = meter->weights();
   return result;
 }
 

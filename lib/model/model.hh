@@ -56,14 +56,23 @@ struct ForwardOptions {
   std::int64_t first_position = -1;
   // Keep E, the hidden states at these layers' inputs.
   std::vector<std::int64_t> hidden_layers = {};
+  // Measure how much the cache's tokens matter to the rows of this pass.
+  bool importance = false;
   std::int64_t block = 1024;  // rows a pass
   // Called with the tokens of each finished block.
   std::function<void(std::int64_t)> on_tokens = {};
 };
 
+// By slot of the cache: weights of a layer's keys and values, 0 or more, comparable within each.
+// importance.hh has their definition.
+struct TokenImportance {
+  std::vector<float> keys, values;
+};
+
 struct ForwardResult {
-  std::vector<float> logits;               // [rows asked for][vocab]
-  std::vector<std::vector<float>> hidden;  // by ForwardOptions::hidden_layers: [ids][hidden]
+  std::vector<float> logits;                // [rows asked for][vocab]
+  std::vector<std::vector<float>> hidden;   // by ForwardOptions::hidden_layers: [ids][hidden]
+  std::vector<TokenImportance> importance;  // by layer, if ForwardOptions::importance
 };
 
 class Model {

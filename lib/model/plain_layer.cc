@@ -58,6 +58,11 @@ at::Tensor attend(const LayerCall& call, const Projected& rows) {
   return call.weights.output(out.squeeze(0).transpose(0, 1).flatten(1));
 }
 
+void measure(const LayerCall& call, const Projected& rows) {
+  if (call.importance == nullptr || call.importance->rows().empty()) return;
+  call.importance->add_plain(call.layer, rows.queries.index_select(0, call.importance->index()));
+}
+
 }  // namespace
 
 at::Tensor plain_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon) {
@@ -77,6 +82,7 @@ at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
 
 void plain_layer(const LayerCall& call, at::Tensor& hidden) {
   const Projected rows = project(call, hidden);
+  measure(call, rows);
   hidden = hidden + attend(call, rows).to(at::kFloat);
   const at::Tensor normed =
       plain_norm(hidden, call.weights.mlp_norm, call.config.rms_epsilon).to(call.cache.type);
@@ -86,6 +92,8 @@ void plain_layer(const LayerCall& call, at::Tensor& hidden) {
   hidden = hidden + call.weights.down(act).to(at::kFloat);
 }
 
-void plain_keys_values(const LayerCall& call, const at::Tensor& hidden) { project(call, hidden); }
+void plain_keys_values(const LayerCall& call, const at::Tensor& hidden) {
+  measure(call, project(call, hidden));
+}
 
 }  // namespace kv

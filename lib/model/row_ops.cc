@@ -189,9 +189,37 @@ void softmax(const SoftmaxBlock& block, const float* scores, std::int32_t positi
   sum += hn::GetLane(hn::SumOfLanes(d, total));
 }
 
+float spread(const float* weights, const float* rows, std::int64_t count, const float* x,
+             std::int64_t width) {
+  const Full full;
+  auto total = hn::Zero(full);
+  float tail = 0;
+  for_each_vector(width, [&](auto d, std::int64_t i) {
+    const auto centre = hn::LoadU(d, x + i);
+    const auto square = [&](std::int64_t row, auto sum) {
+      const auto difference = hn::LoadU(d, rows + row * width + i) - centre;
+      return hn::MulAdd(difference * hn::Set(d, weights[row]), difference, sum);
+    };
+    auto even = hn::Zero(d), odd = hn::Zero(d);  // two sums: one would wait for itself
+    std::int64_t row = 0;
+    for (; row + 2 <= count; row += 2) {
+      even = square(row, even);
+      odd = square(row + 1, odd);
+    }
+    if (row < count) even = square(row, even);
+    if constexpr (std::is_same_v<decltype(even), decltype(total)>) {
+      total += even + odd;
+    } else {
+      tail += hn::GetLane(even + odd);
+    }
+  });
+  return hn::GetLane(hn::SumOfLanes(full, total)) + tail;
+}
+
 template <typename T>
 RowOps<T> table() {
-  return {rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>, softmax<T>, scale<T>};
+  return {rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>,
+          softmax<T>,         scale<T>,       spread};
 }
 RowOps<float> table_f32() { return table<float>(); }
 RowOps<c10::BFloat16> table_bf16() { return table<c10::BFloat16>(); }

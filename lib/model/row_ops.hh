@@ -31,6 +31,9 @@ struct RowOps {
   void (*softmax)(const SoftmaxBlock& block, const float* scores, std::int32_t position, float& max,
                   float& sum, std::int64_t width, float* output, T* probabilities);
   void (*scale)(const float* x, float factor, std::int64_t n, T* out);
+  // Sum of weights[row] * |row - x|^2 over `rows`, [count][width].
+  float (*spread)(const float* weights, const float* rows, std::int64_t count, const float* x,
+                  std::int64_t width);
 };
 
 template <typename T>

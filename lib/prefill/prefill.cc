@@ -80,6 +80,25 @@ Meta Prefiller::meta_of(const Document& document, std::size_t chunk, std::size_t
   return meta;
 }
 
+namespace {
+
+// Of the slots from `first_slot` on, all that the member holds.
+Importance importance_of(const ForwardResult& result, const Meta& meta, std::int64_t first_slot) {
+  Importance bytes(result.importance.empty() ? 0 : importance_size_bytes(meta));
+  const auto first = static_cast<std::size_t>(first_slot);
+  const auto count = static_cast<std::size_t>(meta.token_count);
+  std::span<std::uint8_t> rest = bytes;
+  for (const TokenImportance& layer : result.importance) {
+    for (const std::vector<float>* weights : {&layer.keys, &layer.values}) {
+      put_importance(std::span(*weights).subspan(first, count), rest.first(count));
+      rest = rest.subspan(count);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
 void Prefiller::write_tensors(const Meta& meta, const KvCache& cache, const ForwardResult& result,
                               std::int64_t first_slot, Writer& writer) const {
   Bytes bytes;
@@ -114,13 +133,14 @@ void Prefiller::write_member(const Meta& meta, std::span<const std::int32_t> tok
   ForwardOptions forward;
   forward.logits = LogitRows::kNone;
   forward.hidden_layers.assign(options_.hidden_layers.begin(), options_.hidden_layers.end());
+  forward.importance = options_.importance;
   forward.on_tokens = on_tokens;
   const auto count = static_cast<std::int64_t>(tokens.size());
   std::vector<std::int32_t> all(tokens.begin(), tokens.end());
   if (!prefix_) {
     KvCache cache = session_.model->make_cache({.capacity = count, .keep_unrotated_keys = true});
     const ForwardResult result = session_.model->forward(tokens, cache, forward);
-    writer.begin_member(meta, all);
+    writer.begin_member(meta, all, importance_of(result, meta, 0));
     write_tensors(meta, cache, result, 0, writer);
   } else {
     // The prefix's slots are kept from document to document; only what stands behind is dropped.
@@ -129,8 +149,9 @@ void Prefiller::write_member(const Meta& meta, std::span<const std::int32_t> tok
     if (!options_.only_new) {
       all.insert(all.begin(), prefix_->tokens.begin(), prefix_->tokens.end());
     }
-    writer.begin_member(meta, all);
-    write_tensors(meta, prefix_->cache, result, options_.only_new ? before : 0, writer);
+    const std::int64_t first_slot = options_.only_new ? before : 0;
+    writer.begin_member(meta, all, importance_of(result, meta, first_slot));
+    write_tensors(meta, prefix_->cache, result, first_slot, writer);
     prefix_->cache.truncate(before);
   }
   writer.end_member();
@@ -161,7 +182,8 @@ bool Prefiller::already_done(const std::string& path, const Document& document) 
       }
       same = same && found->model == wanted.model && found->dtype == wanted.dtype &&
              found->layers == wanted.layers && found->hidden_layers == wanted.hidden_layers &&
-             found->first_position == wanted.first_position && reader.tokens() == tokens;
+             found->first_position == wanted.first_position && reader.tokens() == tokens &&
+             reader.importance().empty() != options_.importance;
       while (reader.next_tile()) {
       }
     }

@@ -20,6 +20,7 @@ struct PrefillOptions {
   std::optional<DType> dtype;                // of the file; unset: the compute dtype
   std::vector<std::uint32_t> hidden_layers;  // E to be kept, ascending
   bool only_new = false;                     // behind a prefix: leave the prefix out
+  bool importance = false;                   // measure it and keep it
   std::vector<HistoryEntry> history;
 };
 
@@ -43,8 +44,8 @@ class Prefiller {
              const std::function<void(std::int64_t)>& on_tokens);
 
   // Whether the file at `path` is what write() would make of the document: whole, the same model,
-  // ids, dtype and layers. False when it is damaged; throws kInput when it is sound but of
-  // something else.
+  // ids, dtype, layers and importance. False when it is damaged; throws kInput when it is sound but
+  // of something else.
   bool already_done(const std::string& path, const Document& document) const;
 
  private:
