@@ -53,7 +53,7 @@ void check(const Reconstruction& job) {
               (!job.n || job.n_stride >= job.tokens) && (!job.x || job.x_stride >= job.outputs),
           "reconstruct: rows overlap");
   const bool shifts =
-      std::all_of(job.s, job.s + job.tokens, [](int s) { return s >= -8 && s <= 16; }) &&
+      std::all_of(job.s, job.s + job.tokens, [](int s) { return s >= -24 && s <= 16; }) &&
       std::all_of(job.f, job.f + job.outputs, [](int f) { return f >= 1 && f <= 24; });
   require(shifts, "reconstruct: a shift is out of range");
   const auto finite = [](float value) { return std::isfinite(value); };

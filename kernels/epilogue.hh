@@ -25,7 +25,7 @@ struct Reconstruction {
   const std::int32_t* p = nullptr;  // [outputs][p_stride]; null: zero
   std::int64_t p_stride = 0;
   const std::uint8_t* m = nullptr;  // [tokens]
-  const std::int8_t* s = nullptr;   // [tokens], -8 to 16
+  const std::int8_t* s = nullptr;   // [tokens], -24 to 16
   const std::uint8_t* f = nullptr;  // [outputs], 1 to 24
   const float* mean = nullptr;      // [outputs], finite
   const float* unit = nullptr;      // [outputs], finite

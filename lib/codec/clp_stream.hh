@@ -14,7 +14,7 @@ namespace kv {
 inline constexpr std::int64_t kMostTileTokens = 1 << 15;
 inline constexpr int kStepGrid = kOctave / 2;  // a token's step is a multiple of half an octave
 inline constexpr int kMostTokenStep = 16;      // half octaves, either way
-inline constexpr int kMostBaseStep = 128;      // eighths of an octave, either way
+inline constexpr int kMostBaseStep = 64;       // eighths of an octave, either way
 
 // Four values of a token together: u8 [channels / 4][stride][4], each plus 128.
 class Quads {

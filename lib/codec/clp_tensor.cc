@@ -280,8 +280,11 @@ std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> imp
   std::vector<std::int8_t> steps;
   for (const std::uint8_t byte : importance) {
     // A step goes by the root of a weight, so an octave of weight is half an octave of step.
-    const long step = std::lrint((mean - byte) / kEighths);
-    steps.push_back(static_cast<std::int8_t>(std::clamp<long>(step, -kMostTokenStep, kWidest)));
+    static const double alpha = std::getenv("KV_A") ? atof(std::getenv("KV_A")) : 1.0;
+    static const long wide = std::getenv("KV_W") ? atoi(std::getenv("KV_W")) : kWidest;
+    static const long fine = std::getenv("KV_F") ? atoi(std::getenv("KV_F")) : 16;
+    const long step = std::lrint(alpha * (mean - byte) / kEighths);
+    steps.push_back(static_cast<std::int8_t>(std::clamp<long>(step, -fine, wide)));
   }
   return steps;
 }

@@ -1,0 +1,137 @@
+#include "kv/calibrate/sensitivity.hh"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/empty.h>
+#include <ATen/core/Generator.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace kv {
+namespace {
+
+at::Tensor floats(const TensorView& rows) {
+  at::Tensor out = at::empty({rows.shape[0], rows.row_values()}, at::TensorOptions(at::kFloat));
+  convert(rows.bytes, rows.dtype, {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()},
+          DType::kF32);
+  return out;
+}
+
+// A window of the samples: its cache, and the text at its end.
+class Probe {
+ public:
+  Probe(const Session& session, const Samples& samples, std::size_t window,
+        std::int64_t continuation)
+      : model_(*session.model),
+        samples_(samples),
+        window_(window),
+        context_(samples.tokens(window) - continuation),
+        cache_(model_.make_cache({.capacity = samples.tokens(window)})) {
+    const std::vector<std::int32_t> ids = samples.ids(window);
+    cache_.extend(0, samples.tokens(window));
+    slots_.resize(static_cast<std::size_t>(continuation));
+    std::iota(slots_.begin(), slots_.end(), context_);
+    at::Tensor hidden = model_.embed(std::span(ids).subspan(static_cast<std::size_t>(context_)));
+    for (std::int64_t layer = 0; layer < layers(); ++layer) {
+      for (const CachePart part : {CachePart::kKeys, CachePart::kValues}) restore(layer, part);
+      inputs_.push_back(hidden.clone());
+      model_.run_layer(layer, hidden, slots_, cache_);
+    }
+    reference_ = at::log_softmax(model_.logits(hidden), 1);
+  }
+
+  // With `noise` [context, channels] added to one tensor. Layers must be asked for from the last to
+  // the first: each call leaves the rows behind the context changed from its layer on.
+  double divergence(std::int64_t layer, CachePart part, const at::Tensor& noise) {
+    const TensorView clean = rows(layer, part);
+    const at::Tensor noisy = (floats(clean) + noise).contiguous();
+    TensorView view = clean;
+    view.dtype = DType::kF32;
+    view.bytes = {static_cast<const std::byte*>(noisy.const_data_ptr()), noisy.nbytes()};
+    cache_.load(layer, part, 0, view);
+    at::Tensor hidden = inputs_[static_cast<std::size_t>(layer)].clone();
+    for (std::int64_t l = layer; l < layers(); ++l) model_.run_layer(l, hidden, slots_, cache_);
+    restore(layer, part);
+    const at::Tensor answer = at::log_softmax(model_.logits(hidden), 1);
+    return (reference_.exp() * (reference_ - answer)).sum(1).mean().item<double>();
+  }
+
+  std::int64_t context() const { return context_; }
+  std::int64_t layers() const { return static_cast<std::int64_t>(model_.config().layers.size()); }
+
+ private:
+  TensorView rows(std::int64_t layer, CachePart part) const {
+    const format::Kind kind = part == CachePart::kKeys ? format::Kind::kK : format::Kind::kV;
+    return samples_.rows(window_, static_cast<std::uint32_t>(layer), kind).tokens(0, context_);
+  }
+  void restore(std::int64_t layer, CachePart part) { cache_.load(layer, part, 0, rows(layer, part)); }
+
+  const Model& model_;
+  const Samples& samples_;
+  std::size_t window_;
+  std::int64_t context_;
+  KvCache cache_;
+  std::vector<std::int64_t> slots_;
+  std::vector<at::Tensor> inputs_;
+  at::Tensor reference_;
+};
+
+// Errors as the codec makes them: of a coefficient uniform within its step, but never more than the
+// coefficient itself; none of the first token, which is stored as it is.
+at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, at::Generator& random) {
+  const std::int64_t n = profile.channels;
+  at::Tensor basis = at::empty({n, n}, at::TensorOptions(at::kFloat));
+  float* at = basis.mutable_data_ptr<float>();
+  for (std::int64_t c = 0; c < n; ++c) {
+    for (std::int64_t k = 0; k < n; ++k) {
+      const double sigma = std::exp2(profile.sigma[static_cast<std::size_t>(k)] / double{kOctave});
+      *at++ = static_cast<float>(profile.basis_value(c, k) * std::min(1.0, sigma * std::sqrt(12.0)));
+    }
+  }
+  const at::Tensor uniform = at::rand({tokens, n}, random, at::TensorOptions(at::kFloat)) - 0.5;
+  at::Tensor noise = at::matmul(uniform, basis.t());
+  noise.narrow(0, 0, 1).zero_();
+  return noise;
+}
+
+}  // namespace
+
+StepTable measure_sensitivity(const Session& session, const Samples& samples,
+                              const Profile& profile, const SensitivityOptions& options) {
+  StepTable sums;
+  at::Generator random = at::detail::createCPUGenerator(options.seed);
+  const std::size_t windows = std::min(options.windows, samples.windows());
+  for (std::size_t w = 0; w < windows; ++w) {
+    const std::int64_t continuation = std::min(options.continuation, samples.tokens(w) / 4);
+    Probe probe(session, samples, w, continuation);
+    for (auto tensor = profile.tensors.rbegin(); tensor != profile.tensors.rend(); ++tensor) {
+      const CachePart part =
+          tensor->kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues;
+      sums[{tensor->layer, tensor->kind}] +=
+          probe.divergence(tensor->layer, part, noise_of(*tensor, probe.context(), random)) /
+          static_cast<double>(windows);
+      if (options.on_tensor) options.on_tensor();
+    }
+  }
+  return sums;
+}
+
+StepTable balanced_steps(const StepTable& steps, const StepTable& divergence, double share) {
+  double mean = 0;
+  for (const auto& entry : divergence) mean += std::log(std::max(entry.second, 1e-12));
+  mean /= static_cast<double>(divergence.size());
+  StepTable balanced;
+  for (const auto& [tensor, step] : steps) {
+    const double beside = std::log(std::max(divergence.at(tensor), 1e-12)) - mean;
+    balanced[tensor] = share * step * std::exp(-0.5 * beside);
+  }
+  return balanced;
+}
+
+}  // namespace kv

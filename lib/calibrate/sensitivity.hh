@@ -1,0 +1,27 @@
+#pragma once
+// What errors of a tensor do to the model's answers, measured: noise like the codec's is put into
+// one tensor of a cache at a time, and the next-token distributions of the text that follows are
+// compared. Direct, where a gradient would only say what infinitely small errors do.
+
+#include "kv/calibrate/calibrate.hh"
+
+#include <functional>
+
+namespace kv {
+
+struct SensitivityOptions {
+  std::size_t windows = 4;          // of the samples
+  std::int64_t continuation = 128;  // tokens at their ends that are compared
+  std::uint64_t seed = 1;
+  std::function<void()> on_tensor;
+};
+
+// Nats a token (Kullback-Leibler, mean) by tensor, for errors at the profile's steps.
+StepTable measure_sensitivity(const Session& session, const Samples& samples,
+                              const Profile& profile, const SensitivityOptions& options);
+
+// Steps at which a further bit gains the same in every tensor: where the divergence goes with the
+// square of the step, each tensor's share of it is then the same. `share` multiplies them all.
+StepTable balanced_steps(const StepTable& steps, const StepTable& divergence, double share);
+
+}  // namespace kv
