@@ -77,8 +77,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
     } else if (!o.check) {
       kv::print(kv::report_text(file, members));
     } else if (!call.quiet) {
-      kv::print(fmt::format("{}: ok, {} member{}, hash {:016x}\n", file, members.size(),
-                            members.size() == 1 ? "" : "s", members.back().hash));
+      kv::print(kv::check_text(file, members));
     }
   }
   return 0;

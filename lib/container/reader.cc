@@ -223,5 +223,6 @@ const std::string& Reader::name() const { return state_->frames.name(); }
 std::uint64_t Reader::offset() const { return state_->frames.offset(); }
 std::uint64_t Reader::member_index() const { return state_->frames.member_index(); }
 std::uint64_t Reader::member_hash() const { return state_->member_hash; }
+std::uint64_t Reader::frame_count() const { return state_->frames.frame_count(); }
 
 }  // namespace kv

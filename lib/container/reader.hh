@@ -57,6 +57,7 @@ class Reader {
   std::uint64_t member_index() const;  // of the current member, from 0
   // The header hash of the current member's END frame, after its last tile.
   std::uint64_t member_hash() const;
+  std::uint64_t frame_count() const;  // of the current member so far; with END after its last tile
 
  private:
   struct State;

@@ -26,6 +26,7 @@ std::vector<MemberReport> read_through(Input input) {
       add_tile(report, tile->header, tile->data.size() + sizeof(format::TileHeader));
     }
     report.hash = reader.member_hash();
+    report.frames = reader.frame_count();
     report.size_bytes = reader.offset() - begin;
     begin = reader.offset();
   }

@@ -25,12 +25,15 @@ struct MemberReport {
   std::map<std::pair<char, std::uint16_t>, TileSum> tiles;  // by kind and codec
   std::uint64_t size_bytes = 0;                             // with all frames
   std::uint64_t hash = 0;                                   // of a verified member, else 0
+  std::uint64_t frames = 0;                                 // likewise
 };
 
 // Every member of the stream. A regular file with an index is not read through unless `verify`;
 // anything else is, and verified. Throws as Reader does.
 std::vector<MemberReport> inspect(const std::string& path, bool verify);
 
+// What was verified, on one line: members, frames, tiles, bytes, the last member's hash.
+std::string check_text(const std::string& name, const std::vector<MemberReport>& members);
 std::string report_text(const std::string& name, const std::vector<MemberReport>& members);
 std::string report_json(const std::string& name, const std::vector<MemberReport>& members);
 

@@ -140,11 +140,32 @@ std::string member_text(const MemberReport& report) {
   return text;
 }
 
+struct Totals {
+  std::uint64_t frames = 0, tiles = 0, size_bytes = 0;
+};
+
+Totals totals_of(const std::vector<MemberReport>& members) {
+  Totals totals;
+  for (const MemberReport& member : members) {
+    totals.frames += member.frames;
+    totals.size_bytes += member.size_bytes;
+    for (const auto& [key, sum] : member.tiles) totals.tiles += sum.tiles;
+  }
+  return totals;
+}
+
+std::string counted(std::uint64_t count, const char* what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 ordered_json member_json(const MemberReport& report) {
   ordered_json out = {{"meta", ordered_json::parse(meta_to_json(report.meta))},
                       {"size_bytes", report.size_bytes},
                       {"token_ids_kept", !report.tokens.empty()}};
-  if (report.hash != 0) out["hash"] = fmt::format("{:016x}", report.hash);
+  if (report.frames != 0) {
+    out["hash"] = fmt::format("{:016x}", report.hash);
+    out["frames"] = report.frames;
+  }
   out["tensors"] = ordered_json::array();
   for (const auto& [key, sum] : report.tiles) {
     out["tensors"].push_back({{"kind", std::string(1, key.first)},
@@ -173,6 +194,14 @@ std::string token_line(std::int32_t id, const std::string& text) {
       ordered_json(text).dump(-1, ' ', false, ordered_json::error_handler_t::replace));
 }
 
+std::string check_text(const std::string& name, const std::vector<MemberReport>& members) {
+  const Totals totals = totals_of(members);
+  return fmt::format("{}: ok, {}, {}, {}, {}, hash {:016x}\n", name,
+                     counted(members.size(), "member"), counted(totals.frames, "frame"),
+                     counted(totals.tiles, "tile"), counted(totals.size_bytes, "byte"),
+                     members.empty() ? 0 : members.back().hash);
+}
+
 std::string report_text(const std::string& name, const std::vector<MemberReport>& members) {
   std::string text;
   for (std::size_t i = 0; i < members.size(); ++i) {
@@ -186,6 +215,14 @@ std::string report_text(const std::string& name, const std::vector<MemberReport>
 std::string report_json(const std::string& name, const std::vector<MemberReport>& members) {
   ordered_json out = {{"file", name}, {"members", ordered_json::array()}};
   for (const MemberReport& report : members) out["members"].push_back(member_json(report));
+  // A member that was read through and verified has frames: END at least.
+  if (std::ranges::all_of(members, [](const MemberReport& m) { return m.frames != 0; })) {
+    const Totals totals = totals_of(members);
+    out["verified"] = {{"members", members.size()},
+                       {"frames", totals.frames},
+                       {"tiles", totals.tiles},
+                       {"bytes", totals.size_bytes}};
+  }
   return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -32,6 +32,21 @@ says 'no parts of one cache'
 expect 5 kvinfo -m no-such-model
 expect 0 kvinfo --check -q "$data/report.kv"
 [ ! -s out ] || fail 'quiet --check speaks'
+# What --check verified is all that --hex shows, and all the bytes of the file.
+cat "$tests/golden/v1/members.kv" "$tests/golden/v1/optional_frames.kv" >several.kv
+kvinfo --hex several.kv >fields
+count() { grep -c " $1 " fields; }
+frames=$(count frame.type) tiles=$(count tile.kind) bytes=$(wc -c <several.kv)
+expect 0 kvinfo --check several.kv
+grep -qF "several.kv: ok, $(count member.magic) members, $frames frames, $tiles tiles, $bytes bytes," out ||
+  fail "--check: $(<out)"
+json="\"verified\":{\"members\":$(count member.magic),\"frames\":$frames,\"tiles\":$tiles,\"bytes\":$bytes}"
+expect 0 kvinfo --check --json several.kv
+grep -qF "$json" out || fail "--check --json: not $json"
+expect 0 kvinfo --json "$tests/golden/v1/members.kv"
+! grep -q verified out || fail 'an index alone counts as verified'
+expect 0 kvinfo --check "$tests/golden/v1/tiny.kv"
+grep -q ': ok, 1 member, 6 frames, 2 tiles, 1072 bytes, hash ' out || fail "--check: $(<out)"
 cat "$data/report.kv" "$tests/golden/v1/f32.kv" >two.kv
 if [ -x "$tools/kvgen" ]; then
   expect 2 kvprefill "$data/report.txt"

@@ -1,0 +1,196 @@
+"""Writes hand-made seeds for the fuzzers of model files: make_corpus.py CORPUS_FOLDER.
+
+Sound files that reach each part of a parser, and files with one thing wrong. They are kept in the
+repository; inputs that a fuzzer found lie beside them under their hashes.
+"""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+U8, I8, U16, I16, U32, I32, F32, BOOL, TEXT, ARRAY, U64, I64, F64 = range(13)
+FORMATS = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q",
+           I64: "q", F64: "d"}
+
+
+def text(value):
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def value_of(kind, value):
+    if kind == TEXT:
+        return text(value)
+    if kind == ARRAY:
+        element, values = value
+        return struct.pack("<IQ", element, len(values)) + b"".join(value_of(element, v) for v in values)
+    return struct.pack("<" + FORMATS[kind], value)
+
+
+def gguf(keys=(), tensors=(), version=3, magic=b"GGUF", alignment=32, counts=None):
+    """`tensors`: (name, ggml type, dimensions, offset, bytes)."""
+    head = magic + struct.pack("<IQQ", version, *(counts or (len(tensors), len(keys))))
+    for name, kind, value in keys:
+        head += text(name) + struct.pack("<I", kind) + value_of(kind, value)
+    data = b""
+    for name, kind, shape, offset, values in tensors:
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+        data = (data.ljust(offset, b"\0") if offset < 4096 else data) + values
+    return head + b"\0" * (-len(head) % alignment) + data
+
+
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+          12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2)}
+
+
+def gguf_seeds():
+    every_kind = [(f"k{kind}", kind, 1) for kind in FORMATS] + [("text", TEXT, "é")]
+    arrays = [(f"a{kind}", ARRAY, (kind, [1, 0])) for kind in FORMATS]
+    arrays.append(("tokenizer.ggml.tokens", ARRAY, (TEXT, ["a", "", "<s>"])))
+    tensors, offset = [], 0
+    for kind, (count, size) in BLOCKS.items():
+        tensors.append((f"t{kind}", kind, [count, 2], offset, b"\x11" * 2 * size))
+        offset += (2 * size + 31) // 32 * 32
+    one = ("t", 0, [2], 0, bytes(8))
+    yield "kinds", gguf(every_kind)
+    yield "arrays", gguf(arrays)
+    yield "types", gguf(tensors=tensors)
+    yield "version_2", gguf(every_kind, [one], version=2)
+    yield "version_1", gguf(every_kind, version=1)
+    yield "big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0)
+    yield "alignment_64", gguf([("general.alignment", U32, 64)], [one], alignment=64)
+    yield "alignment_0", gguf([("general.alignment", U32, 0)], [one])
+    yield "alignment_text", gguf([("general.alignment", TEXT, "32")], [one])
+    yield "four_dimensions", gguf(tensors=[("t", 0, [2, 1, 1, 2], 0, bytes(16))])
+    yield "five_dimensions", gguf(tensors=[("t", 0, [1, 1, 1, 1, 1], 0, bytes(4))])
+    yield "dimensions_wrap", gguf(tensors=[("t", 0, [1 << 32, 1 << 31, 2], 0, bytes(8))])
+    yield "negative_dimension", gguf(tensors=[("t", 0, [(1 << 64) - 1], 0, bytes(8))])
+    yield "part_of_a_block", gguf(tensors=[("t", 8, [33], 0, bytes(68))])
+    yield "offset_beyond", gguf(tensors=[("t", 0, [2], 1 << 20, bytes(8))])
+    yield "offset_wraps", gguf(tensors=[("t", 0, [2], (1 << 64) - 32, b"")])
+    yield "offset_unaligned", gguf(tensors=[("t", 0, [2], 4, bytes(8))])
+    yield "unknown_type", gguf(tensors=[("t", 99, [2], 0, bytes(8))])
+    yield "same_name", gguf(tensors=[one, one])
+    yield "same_key", gguf([("k", U32, 1), ("k", TEXT, "x")])
+    yield "array_of_arrays", gguf([("k", ARRAY, (ARRAY, [(U8, [1])]))])
+    yield "many_keys", gguf(counts=(0, 1 << 60))
+    yield "many_tensors", gguf(counts=(1 << 60, 0))
+    yield "long_text", gguf(counts=(0, 1))[:24] + struct.pack("<Q", 1 << 40)
+    yield "long_array", gguf(counts=(0, 1))[:24] + text("k") + struct.pack("<IIQ", ARRAY, U64, 1 << 61)
+
+
+def safetensors(tensors, data=b"", size=None):
+    head = tensors if isinstance(tensors, bytes) else json.dumps(tensors).encode()
+    return struct.pack("<Q", len(head) if size is None else size) + head + data
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds():
+    yield "types", safetensors({
+        "__metadata__": {"format": "pt", "é": "\U0001f44d"}, "f32": tensor("F32", [2, 1], 0, 8),
+        "f16": tensor("F16", [2], 8, 12), "bf16": tensor("BF16", [1, 2], 12, 16)}, bytes(16))
+    yield "scalar", safetensors({"t": tensor("F32", [], 0, 4)}, bytes(4))
+    yield "no_elements", safetensors({"t": tensor("F32", [0, 5], 0, 0)})
+    yield "no_tensors", safetensors({})
+    yield "padded", safetensors(json.dumps({"t": tensor("F32", [1], 0, 4)}).encode() + b"   ", bytes(4))
+    yield "other_dtype", safetensors({"t": tensor("F8_E4M3", [4], 0, 4)}, bytes(4))
+    yield "overlap", safetensors({"a": tensor("F32", [1], 0, 4), "b": tensor("F32", [1], 2, 6)}, bytes(6))
+    yield "reversed", safetensors({"t": tensor("F32", [1], 4, 0)}, bytes(4))
+    yield "wrong_size", safetensors({"t": tensor("F32", [3], 0, 8)}, bytes(8))
+    yield "beyond", safetensors({"t": tensor("F32", [2], 0, 8)}, bytes(4))
+    yield "trailing", safetensors({"t": tensor("F32", [1], 0, 4)}, bytes(9))
+    yield "shape_wraps", safetensors({"t": tensor("F32", [1 << 62, 4], 0, 0)})
+    yield "negative", safetensors({"t": tensor("F32", [-1], -4, 0)}, bytes(4))
+    yield "fraction", safetensors({"t": tensor("F32", [1.5], 0, 6.0)}, bytes(6))
+    yield "same_name", safetensors(b'{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+                                   b'"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+    yield "deep", safetensors(b'{"t":' + b"[" * 200 + b"]" * 200 + b"}")
+    yield "list", safetensors(b"[]")
+    yield "not_utf8", safetensors(b'{"\xff":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4))
+    yield "head_beyond", safetensors({}, size=1 << 62)
+    yield "head_empty", safetensors(b"")
+
+
+def added(index, content, **flags):
+    return {"id": index, "content": content, "special": False, "single_word": False, "lstrip": False,
+            "rstrip": False, "normalized": False, **flags}
+
+
+def tokenizer_seeds():
+    pieces = {t: i for i, t in enumerate(
+        ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(0, 256, 17)), "\u2581", "x", "I", "t",
+         "\u2581x", "It", "\U0001f44d"])}
+    merges = [["\u2581", "x"], ["I", "t"]]
+    plain = {"type": "BPE", "vocab": pieces, "merges": merges, "byte_fallback": True, "unk_token": "<unk>"}
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
+    # As GPT-2 shows bytes: "Ġ" is a space, "Ċ" a line's end.
+    level = {"type": "BPE", "merges": ["I t", "\u0120 x"],
+             "vocab": {t: i for i, t in enumerate("It'sx12\u0120\u010a\u00f0\u0141\u0133\u012f")}}
+    level["vocab"] |= {"It": 12, "\u0120x": 13}
+    bytes_of = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    files = {
+        "metaspace": {"model": plain, "pre_tokenizer": metaspace},
+        "metaspace_old": {"model": plain, "pre_tokenizer": {"type": "Metaspace", "add_prefix_space": True}},
+        "llama2": {"model": plain, "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u2581"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+            "added_tokens": [added(1, "<s>", special=True), added(2, "</s>", special=True)],
+            "post_processor": {"type": "TemplateProcessing", "single": [
+                {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}},
+        "added_flags": {"model": plain, "pre_tokenizer": metaspace, "normalizer": {"type": "NFC"},
+                        "added_tokens": [
+                            added(30, "It", single_word=True), added(31, "12", lstrip=True, rstrip=True),
+                            added(32, "x", normalized=True, lstrip=True), added(33, "\n ", special=True),
+                            added(34, "e\u0301", normalized=True), added(35, "  ", lstrip=True)]},
+        "byte_level_gpt2": {"model": level, "pre_tokenizer": bytes_of},
+        "ignore_merges": {"model": {**level, "ignore_merges": True}, "pre_tokenizer": {
+            "type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": "(?i:'s)|\\p{N}{1,3}|\\s+(?!\\S)|\\p{L}+"},
+                 "behavior": "Isolated", "invert": False}, {**bytes_of, "use_regex": False}]}},
+        "split_literal": {"model": level, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"String": "(."}, "behavior": "Isolated"}, bytes_of]}},
+        "bad_regex": {"model": level, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "(a|"}, "behavior": "Isolated"}, bytes_of]}},
+        "holes": {"model": {**plain, "vocab": {"<unk>": 0, "x": 4000}}, "added_tokens": [added(9, "y")]},
+        "id_too_large": {"model": {**plain, "vocab": {"x": 1 << 40}}},
+        "id_negative": {"model": plain, "added_tokens": [added(-1, "x")]},
+        "same_id": {"model": {**plain, "vocab": {"a": 0, "b": 0}}, "added_tokens": [added(0, "c")]},
+        "empty_added": {"model": plain, "added_tokens": [added(1, "")]},
+        "merge_of_one": {"model": {**level, "merges": ["It"]}, "pre_tokenizer": bytes_of},
+        "merge_unknown": {"model": {**level, "merges": ["q q", "\u0120 "]}, "pre_tokenizer": bytes_of},
+        "unigram": {"model": {"type": "Unigram", "vocab": [["a", -1.0]]}},
+        "mistyped": {"model": {"type": 1, "vocab": [], "merges": {}}, "added_tokens": {}},
+    }
+    for name, file in files.items():
+        yield name, json.dumps(file, ensure_ascii=False).encode()
+
+
+def chat_seeds():
+    yield "chatml", b"{{ '<|im_start|>system\\nBe short.<|im_end|>\\n' }}{{ '<|im_start|>' + message['role'] }}"
+    yield "llama2", (b"{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' %}"
+                     b"{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+                     b"{{ ' ' + content.strip() + ' ' + eos_token }}")
+    yield "llama3", (b'{%- set date_string = "26 Jul 2024" %}{{- "Cutting Knowledge Date: December 2023" }}'
+                     b"{{ '<|start_header_id|>' }}")
+    yield "mistral", (b'{%- if loop.last and system_message is defined %}{{- "[INST] " + system_message + '
+                      b'"\\n\\n" + message["content"] + "[/INST]" }}{{- "[INST] " + message["content"] + '
+                      b'"[/INST]" }}{{- " " + message["content"] | trim + eos_token }}')
+    yield "open", b"{{ '[INST]\\"
+    yield "operands", b"{{+'[INST]'++content+}}{{ content + '[INST]' + content }}{{'[INST]' + \"eos_token\"}}"
+
+
+def main(folder):
+    for target, seeds in (("gguf", gguf_seeds()), ("safetensors", safetensors_seeds()),
+                          ("tokenizer_json", tokenizer_seeds()), ("chat_template", chat_seeds())):
+        for name, data in seeds:
+            assert len(data) < 4096, name
+            path = folder / target / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
