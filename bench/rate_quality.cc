@@ -38,6 +38,7 @@ struct Options {
 
 void declare(CLI::App& app, Options& o) {
   app.require_subcommand(1);
+  app.fallthrough();  // -q behind the subcommand too
   o.windows = app.add_subcommand("windows", "cut windows out of the texts, as JSON Lines");
   o.windows->add_option("-m,--model", o.model, "whose tokenizer");
   o.windows->add_option("--data", o.data,
