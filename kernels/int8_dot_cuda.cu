@@ -9,6 +9,7 @@ namespace {
 // A block of 256 threads makes 64 outputs x 64 tokens, a thread 4 x 4 of them. 16 quads of weights
 // and of activations at a time lie in shared memory, quad by quad.
 constexpr int kSide = 64, kStep = 16, kThreads = 256;
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 22;  // the blocks of a launch are counted in 31 bits
 constexpr int kWeightRow = kSide + 4;  // spreads a column over the banks
 
 struct Args {
@@ -18,6 +19,7 @@ struct Args {
   int end_quad[kCudaDotBlocks];
   std::int64_t stride_tokens[kCudaDotBlocks];
   const std::int32_t* active;
+  unsigned columns;  // blocks side by side
   std::int64_t tokens;
   std::int32_t* out;
   std::int64_t out_stride;
@@ -42,12 +44,12 @@ __device__ int weights(const Args& args, int quad, int output) {
   return args.tiles[tile * 256 + output % 16 * 16 + quad % 16];
 }
 
-__global__ void __launch_bounds__(kThreads) dot(Args args) {
+__global__ void dot(Args args) {
   alignas(16) __shared__ int w[kStep * kWeightRow];
   alignas(16) __shared__ int x[kStep * kSide];
   const int thread = static_cast<int>(threadIdx.x);
-  const std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * kSide;
-  const int output = static_cast<int>(blockIdx.y) * kSide;
+  const std::int64_t token = static_cast<std::int64_t>(blockIdx.x % args.columns) * kSide;
+  const int output = static_cast<int>(blockIdx.x / args.columns) * kSide;
   const int row = thread / 16 * 4, column = thread % 16 * 4;
   int sums[4][4] = {};
   for (int first = 0; first < args.quads; first += kStep) {
@@ -62,13 +64,10 @@ __global__ void __launch_bounds__(kThreads) dot(Args args) {
       x[step_x * kSide + other_x] = in_x ? activations(args, quad_x, token + other_x) : 0;
     }
     __syncthreads();
-#pragma unroll
     for (int step = 0; step < kStep; ++step) {
       const Four a = *reinterpret_cast<const Four*>(w + step * kWeightRow + row);
       const Four b = *reinterpret_cast<const Four*>(x + step * kSide + column);
-#pragma unroll
       for (int i = 0; i < 4; ++i) {
-#pragma unroll
         for (int j = 0; j < 4; ++j) sums[i][j] = __dp4a(a.v[i], b.v[j], sums[i][j]);
       }
     }
@@ -91,12 +90,14 @@ void require(bool holds, const char* what) {
 
 }  // namespace
 
-void int8_dot_cuda(const CudaDot& job, void* stream) {
+bool int8_dot_has_cuda() { return cuda_has_device(); }
+
+void int8_dot_on_device(const CudaDot& job) {
   require(job.outputs >= 1 && job.outputs <= Int8Weights::kMaxOutputs && job.inputs >= 1 &&
               job.inputs <= Int8Weights::kMaxInputs,
           "int8_dot_cuda: size out of range");
-  require(job.tokens >= 0 && job.tokens % 16 == 0 && job.tokens <= std::int64_t{1} << 36,
-          "int8_dot_cuda: tokens are not a multiple of 16");
+  require(job.tokens >= 0 && job.tokens % 16 == 0 && job.tokens <= kMostTokens,
+          "int8_dot_cuda: tokens are not a multiple of 16, or too many");
   require(job.out_stride >= job.tokens, "int8_dot_cuda: rows of the result overlap");
   Args args{};
   args.tiles = reinterpret_cast<const int*>(job.tiles);
@@ -124,9 +125,55 @@ void int8_dot_cuda(const CudaDot& job, void* stream) {
   args.out = job.out;
   args.out_stride = job.out_stride;
   if (job.tokens == 0) return;
-  const auto columns = static_cast<unsigned>((job.tokens + kSide - 1) / kSide);
+  args.columns = static_cast<unsigned>((job.tokens + kSide - 1) / kSide);
   const auto rows = static_cast<unsigned>((job.outputs + kSide - 1) / kSide);
-  cuda_launch(dot, dim3(columns, rows), dim3(kThreads), stream, args);
+  cuda_launch(dot, args.columns * rows, kThreads, args);
 }
 
-}  // namespace kv
+void int8_dot_cuda(const Int8Weights& host_weights, std::span<const QuadBlock> blocks,
+                   std::optional<std::span<const std::int32_t>> active, std::int64_t tokens,
+                   std::int32_t* out, std::int64_t out_stride) {
+  require(blocks.size() <= kCudaDotBlocks, "int8_dot_cuda: too many blocks");
+  require(tokens >= 0 && tokens <= kMostTokens && out_stride >= tokens,
+          "int8_dot_cuda: rows of the result overlap");
+  CudaDot job;
+  const auto tile_count = static_cast<std::size_t>(host_weights.output_tiles() *
+                                                   host_weights.input_tiles());
+  const DeviceArray<std::int8_t> tiles(
+      std::span<const std::int8_t>(host_weights.tiles(), 1024 * tile_count));
+  std::vector<std::unique_ptr<DeviceArray<std::uint8_t>>> on_device;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const QuadBlock& block = blocks[i];
+    require(block.channels > 0 && block.channels % 4 == 0 && block.stride_tokens >= tokens,
+            "int8_dot_cuda: a block has too few tokens or channels");
+    const std::int64_t last_row = (block.channels / 4 - 1) * block.stride_tokens;
+    const std::span<const std::uint8_t> bytes(
+        block.data, tokens ? static_cast<std::size_t>(4 * (last_row + tokens)) : 0);
+    on_device.push_back(std::make_unique<DeviceArray<std::uint8_t>>(bytes));
+    job.blocks[i] = {on_device.back()->data(), block.channels, block.stride_tokens};
+  }
+  std::int32_t last = -1;
+  for (const std::int32_t q : active.value_or(std::span<const std::int32_t>())) {
+    require(q > last && q < host_weights.quads(), "int8_dot_cuda: the list of quads is wrong");
+    last = q;
+  }
+  // One more than needed: no list would mean all.
+  std::vector<std::int32_t> list(1);
+  if (active) list.assign(active->begin(), active->end()), list.push_back(0);
+  const DeviceArray<std::int32_t> quads{std::span<const std::int32_t>(list)};
+  job.active = active ? quads.data() : nullptr;
+  job.active_count = active ? std::ssize(*active) : 0;
+  const std::span<std::int32_t> result(
+      out, tokens ? static_cast<std::size_t>((host_weights.outputs() - 1) * out_stride + tokens) : 0);
+  DeviceArray<std::int32_t> sums{std::span<const std::int32_t>(result)};
+  job.tiles = tiles.data();
+  job.outputs = host_weights.outputs();
+  job.inputs = host_weights.inputs();
+  job.tokens = tokens;
+  job.out = sums.data();
+  job.out_stride = out_stride;
+  int8_dot_on_device(job);
+  sums.download(0, result);
+}
+
+}  // namespace KV_CUDA_NAMESPACE

@@ -1,15 +1,18 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-// The CUDA sources as C++ on fibers, bit by bit against the CPU's definition.
+// The CUDA twins against the scalar code. Built twice: with KV_CUDA_SHIM the kernels' own source
+// runs on fibers of the CPU; without, on a GPU, and is skipped (125) where there is none.
+#define DOCTEST_CONFIG_IMPLEMENT
 #include "kv/kernels/int8_dot_cuda.hh"
 
 #include <doctest/doctest.h>
 
-#include <cstring>
+#include <cstdio>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
 namespace {
+
+namespace device = KV_CUDA_NAMESPACE;
 
 struct Case {
   std::int64_t outputs, inputs, tokens;
@@ -41,22 +44,13 @@ void check(const Case& c) {
   std::vector<std::int32_t> expected(static_cast<std::size_t>((c.outputs + 1) * stride), 77);
   auto out = expected;
   kv::set_dot_target(kv::DotTarget::kScalar);
-  kv::CudaDot job;
   if (c.active.empty()) {
     kv::int8_dot(weights, blocks, c.tokens, expected.data(), stride);
+    device::int8_dot_cuda(weights, blocks, std::nullopt, c.tokens, out.data(), stride);
   } else {
     kv::int8_dot_active(weights, blocks, c.active, c.tokens, expected.data(), stride);
-    job.active = c.active.data();
-    job.active_count = std::ssize(c.active);
+    device::int8_dot_cuda(weights, blocks, c.active, c.tokens, out.data(), stride);
   }
-  job.tiles = weights.tiles();
-  job.outputs = c.outputs;
-  job.inputs = c.inputs;
-  for (std::size_t i = 0; i < blocks.size(); ++i) job.blocks[i] = blocks[i];
-  job.tokens = c.tokens;
-  job.out = out.data();
-  job.out_stride = stride;
-  kv::int8_dot_cuda(job, nullptr);
   CHECK(out == expected);
 }
 
@@ -125,7 +119,7 @@ TEST_CASE("reconstruct: all types, both outputs or one") {
           };
           kv::set_epilogue_target(kv::EpilogueTarget::kScalar);
           run(n, x, [&] { kv::reconstruct(job); });
-          run(cuda_n, cuda_x, [&] { kv::reconstruct_cuda(job, nullptr); });
+          run(cuda_n, cuda_x, [&] { device::reconstruct_cuda(job); });
           CHECK(cuda_n == n);
           CHECK(cuda_x == x);
         }
@@ -134,16 +128,50 @@ TEST_CASE("reconstruct: all types, both outputs or one") {
   }
 }
 
+TEST_CASE("int8_dot: an empty list of quads gives zeros") {
+  const std::vector<std::int8_t> rows(8 * 8, 5);
+  const kv::Int8Weights weights(rows, 8, 8);
+  const std::vector<std::uint8_t> x(8 * 16, 200);
+  const kv::QuadBlock block{x.data(), 8, 16};
+  std::vector<std::int32_t> out(8 * 16, 77);
+  device::int8_dot_cuda(weights, {&block, 1}, std::span<const std::int32_t>(), 16, out.data(), 16);
+  CHECK(out == std::vector<std::int32_t>(8 * 16));
+}
+
 TEST_CASE("sizes that do not fit are refused on the host") {
-  kv::CudaDot job;
-  CHECK_THROWS_AS(kv::int8_dot_cuda(job, nullptr), std::invalid_argument);
+  const auto refused = [](const device::CudaDot& job) {
+    CHECK_THROWS_AS(device::int8_dot_on_device(job), std::invalid_argument);
+  };
+  device::CudaDot job;
+  refused(job);
   job.outputs = 4, job.inputs = 8, job.tokens = 16, job.out_stride = 16;
-  CHECK_THROWS_AS(kv::int8_dot_cuda(job, nullptr), std::invalid_argument);
+  refused(job);
   job.blocks[0] = {nullptr, 8, 15};
-  CHECK_THROWS_AS(kv::int8_dot_cuda(job, nullptr), std::invalid_argument);
+  refused(job);
   job.blocks[0] = {nullptr, 12, 16};
-  CHECK_THROWS_AS(kv::int8_dot_cuda(job, nullptr), std::invalid_argument);
+  refused(job);
+  job.blocks[0] = {nullptr, 8, 16};
+  job.tokens = 8;
+  refused(job);
+  job.tokens = 16, job.out_stride = 15;
+  refused(job);
   kv::Reconstruction other;
   other.outputs = 6;
-  CHECK_THROWS_AS(kv::reconstruct_cuda(other, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(device::reconstruct_on_device(other), std::invalid_argument);
+  CHECK_THROWS_AS(device::reconstruct_cuda(other), std::invalid_argument);
+}
+
+int main(int argc, char** argv) {
+  if (!device::int8_dot_has_cuda()) {
+    std::fputs("SKIPPED: no CUDA device, or a build without CUDA\n", stderr);
+    try {
+      check({3, 6, 16, {8}, 0, {}});
+    } catch (const std::runtime_error& error) {
+      std::fprintf(stderr, "and a call says so: %s\n", error.what());
+      return 125;
+    }
+    std::fputs("but a call succeeds\n", stderr);
+    return 1;
+  }
+  return doctest::Context(argc, argv).run();
 }
