@@ -1,7 +1,9 @@
 // int8_dot_bench [ROUNDS]: speed of each target of int8_dot on one core, in G multiply-adds/s,
-// beside what the instruction does on registers alone in the same run. Best of the rounds: others
-// use the machine too.
+// beside what the instruction does on registers alone in the same run; then of reconstruct. Best of
+// the rounds: others use the machine too.
 #include "kv/kernels/int8_dot.hh"
+
+#include "kv/kernels/epilogue.hh"
 
 #include <algorithm>
 #include <cstdio>
@@ -133,6 +135,42 @@ double rate_of(const Size& size, int rounds) {
   return static_cast<double>(size.outputs * 4 * size.active_quads * size.tokens) / seconds * 1e-9;
 }
 
+// G values/s of 192 outputs x 128 tokens, with a prediction and both results.
+double reconstruct_rate(kv::EpilogueType type, int rounds) {
+  constexpr std::int64_t outputs = 192, tokens = 128;
+  std::mt19937 random(1);
+  std::vector<std::int32_t> r(outputs * tokens), p(outputs * tokens);
+  for (auto& value : r) value = static_cast<std::int32_t>(random()) >> 19;
+  for (auto& value : p) value = static_cast<std::int32_t>(random()) >> 4;
+  const std::vector<std::uint8_t> m(tokens, 100), f(outputs, 14);
+  const std::vector<std::int8_t> s(tokens, -3);
+  const std::vector<float> mean(outputs, 0.1f), unit(outputs, 1e-6f);
+  std::vector<std::uint8_t> n(outputs * tokens);
+  std::vector<float> x(outputs * tokens);
+  kv::Reconstruction job;
+  job.outputs = outputs, job.tokens = tokens;
+  job.r = r.data(), job.p = p.data(), job.r_stride = job.p_stride = job.n_stride = tokens;
+  job.m = m.data(), job.s = s.data(), job.f = f.data();
+  job.mean = mean.data(), job.unit = unit.data();
+  job.n = n.data(), job.x = x.data(), job.x_stride = outputs, job.x_type = type;
+  return outputs * tokens * 1e-9 / best_seconds(rounds, [&] { kv::reconstruct(job); });
+}
+
+void report_reconstruct(int rounds) {
+  std::printf(
+      "\nreconstruct, G values/s on one core\n\n| target | bf16 | f16 | f32 "
+      "|\n|---|---|---|---|\n");
+  for (const kv::EpilogueTarget target : kv::epilogue_targets()) {
+    kv::set_epilogue_target(target);
+    std::printf("| %s |", kv::epilogue_target_name(target));
+    for (const auto type :
+         {kv::EpilogueType::kBF16, kv::EpilogueType::kF16, kv::EpilogueType::kF32}) {
+      std::printf(" %.2f |", reconstruct_rate(type, rounds));
+    }
+    std::printf("\n");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,7 +190,9 @@ int main(int argc, char** argv) {
     std::printf(" %13s |", kv::dot_target_name(target));
     peaks.push_back(peak(target, rounds));
   }
-  std::printf("\n| %-42s |", "the instruction on registers alone");
+  std::printf("\n|%s", std::string(44, '-').c_str());
+  for (std::size_t i = 0; i < peaks.size(); ++i) std::printf("|%s", std::string(15, '-').c_str());
+  std::printf("|\n| %-42s |", "the instruction on registers alone");
   for (const double rate : peaks) std::printf(" %7.1f       |", rate);
   std::printf("\n");
   for (const Size& size : sizes) {
@@ -173,5 +213,6 @@ int main(int argc, char** argv) {
     }
     std::printf("\n");
   }
+  report_reconstruct(rounds);
   return 0;
 }

@@ -27,6 +27,8 @@ class Int8Weights {
   // `rows` is row-major [outputs][inputs], values -127 to 127. Throws std::invalid_argument for
   // -128, for sizes that do not fit `rows` and for sizes out of 1 to the maximum.
   Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs, std::int64_t inputs);
+  Int8Weights(Int8Weights&&) = default;  // the heap block moves along
+  Int8Weights(const Int8Weights&) = delete;
 
   std::int64_t outputs() const { return outputs_; }
   std::int64_t inputs() const { return inputs_; }
@@ -49,10 +51,6 @@ class Int8Weights {
   std::int8_t* tiles_ = nullptr;  // in storage_
   std::vector<std::int32_t> sums_;
   std::vector<std::int16_t> quad_sums_;
-
- public:
-  Int8Weights(Int8Weights&&) = default;  // the heap block moves along
-  Int8Weights(const Int8Weights&) = delete;
 };
 
 // Scalar is the definition; the others give the same bits.
