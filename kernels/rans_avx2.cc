@@ -64,7 +64,7 @@ HWY_INLINE __m256i select(__m256i mask, __m256i yes, __m256i no) {
 // An index as what pshufb takes to fetch 16-bit entries, modulo 8; and, for more entries than 8,
 // the bits above as masks.
 template <int kBits>
-struct Index {
+struct Entry {
   __m256i control;
   __m256i bit3, bit4;  // of kBits > 3, > 4
 
@@ -135,20 +135,20 @@ struct Step {
 
   // The index of a slot, from its highest bit on: set where the slot is below the bound.
   template <int kBits>
-  static HWY_INLINE Index<kBits> search(__m256i slot, const RansRow& row, __m256i& index) {
-    Index<kBits> found;
+  static HWY_INLINE Entry<kBits> search(__m256i slot, const RansRow& row, __m256i& index) {
+    Entry<kBits> found;
     found.control = _mm256_set1_epi16(0x0100);
     found.bit3 = found.bit4 = _mm256_setzero_si256();
     index = _mm256_setzero_si256();
     // While fewer than 4 bits are known, they are the entry to fetch.
-    Index<3> partial{found.control, {}, {}};
+    Entry<3> partial{found.control, {}, {}};
     HWY_UNROLL(5)
     for (int bit = kBits - 1; bit >= 0; --bit) {
       __m256i bound;
       if (bit == kBits - 1) {
         bound = twice(row.split[bit].data());
       } else if (kBits == 5 && bit == 0) {
-        Index<4> four{partial.control, found.bit4, {}};  // the highest of four known bits
+        Entry<4> four{partial.control, found.bit4, {}};  // the highest of four known bits
         bound = four.fetch(row.split[bit]);
       } else {
         bound = partial.fetch(row.split[bit]);
@@ -165,15 +165,18 @@ struct Step {
     return found;
   }
 
+  using Index = __m256i;  // 32 bytes
+  static constexpr bool kPairs = false;
+
   template <int kBits, bool kPartial>
-  static HWY_INLINE std::uint32_t decode(State& s, const RansRow& row, const std::byte*& at,
-                                         std::int8_t* out, std::uint32_t lanes) {
+  static HWY_INLINE void advance(State& s, const RansRow& row, const std::byte*& at, Index& bytes,
+                                 std::uint32_t lanes) {
     __m256i low[2], high[2], renew[2], index[2], here[2];
     HWY_UNROLL(2)
     for (int half = 0; half < 2; ++half) {
       if constexpr (kPartial) here[half] = from_mask(lanes, half);
       const __m256i slot = _mm256_and_si256(s.low[half], _mm256_set1_epi16(0x0FFF));
-      const Index<kBits> found = search<kBits>(slot, row, index[half]);
+      const Entry<kBits> found = search<kBits>(slot, row, index[half]);
       const __m256i scaled = found.fetch(row.scaled);
       const __m256i start = found.fetch(row.start);
       // As in rans_avx512.cc.
@@ -208,27 +211,31 @@ struct Step {
         s.low[half] = select(renew[half], words, low[half]);
       }
     }
+    bytes = _mm256_packus_epi16(index[0], index[1]);
+  }
 
-    const __m256i bytes = _mm256_packus_epi16(index[0], index[1]);
+  template <int kBits, bool kPartial>
+  static HWY_INLINE void write(const RansRow& row, __m256i bytes, std::int8_t* out,
+                               std::uint32_t* escape_lanes, std::uint32_t lanes) {
     const __m256i escape = _mm256_cmpeq_epi8(bytes, _mm256_setzero_si256());
     const __m256i half_n = _mm256_set1_epi8(static_cast<char>(row.symbols / 2));
     __m256i value = select(escape, _mm256_set1_epi8(kRansEscape), _mm256_sub_epi8(half_n, bytes));
-    auto escapes = static_cast<std::uint32_t>(_mm256_movemask_epi8(escape));
+    *escape_lanes = static_cast<std::uint32_t>(_mm256_movemask_epi8(escape)) & lanes;
     if constexpr (kPartial) {
-      value = _mm256_and_si256(value, _mm256_packs_epi16(here[0], here[1]));
-      escapes &= lanes;
+      value = _mm256_and_si256(value, _mm256_packs_epi16(from_mask(lanes, 0), from_mask(lanes, 1)));
     }
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), value);
-    return escapes;
   }
+  template <int kBits>
+  static HWY_INLINE void write_pair(const RansRow&, __m256i, std::int8_t*, std::uint32_t*) {}
 
-  static constexpr std::array<int, 3> kEncodeBits = {3, 4, 5};
+  static constexpr int encode_bits(int bits) { return std::max(bits, 3); }
 
   template <int kBits, bool kPartial>
   static HWY_INLINE std::byte* encode(State& s, const RansRow& row, std::byte* at,
                                       const std::int8_t* values, std::uint32_t lanes) {
     __m256i full[2], scaled[2];
-    Index<kBits> index[2];
+    Entry<kBits> index[2];
     HWY_UNROLL(2)
     for (int half = 0; half < 2; ++half) {
       const __m128i bytes = _mm_set_epi64x(static_cast<long long>(load8(values + 16 + 8 * half)),
@@ -274,7 +281,7 @@ struct Step {
 
   // The new states of a half. As in rans_avx512.cc, with products where there is no shift by lane.
   template <int kBits, bool kPartial>
-  static HWY_INLINE void divide(State& s, const RansRow& row, const Index<kBits>& index,
+  static HWY_INLINE void divide(State& s, const RansRow& row, const Entry<kBits>& index,
                                 __m256i scaled, __m256i full, int half, std::uint32_t lanes) {
     const __m256i x_low = select(full, s.high[half], s.low[half]);
     const __m256i x_high = _mm256_andnot_si256(full, s.high[half]);

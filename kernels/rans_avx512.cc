@@ -13,7 +13,8 @@
 #include <cstring>
 #include <memory>
 
-HWY_PUSH_ATTRIBUTES("avx,avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512vbmi2")
+HWY_PUSH_ATTRIBUTES(
+    "avx,avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2")
 namespace kv::avx512 {
 
 namespace {
@@ -44,13 +45,17 @@ struct Step {
                                           _mm512_extracti64x4_epi64(s.low, 1)));
   }
 
-  // One step: 32 values to `out`, `at` behind the words used. Returns the lanes with escapes.
+  // The indices of one step or two: those of the second below those of the first.
+  using Index = __m512i;
+  static constexpr bool kPairs = true;
+
+  // One step: `at` behind the words used, the indices below what is in `index`.
   template <int kBits, bool kPartial>
-  static HWY_INLINE std::uint32_t decode(State& s, const RansRow& row, const std::byte*& at,
-                                         std::int8_t* out, std::uint32_t lanes) {
+  static HWY_INLINE void advance(State& s, const RansRow& row, const std::byte*& at, __m512i& index,
+                                 std::uint32_t lanes) {
     const __m512i slot = _mm512_and_si512(s.low, _mm512_set1_epi16(0x0FFF));
     // The sign of slot - bound is the next bit of the index.
-    __m512i index = _mm512_srli_epi16(_mm512_sub_epi16(slot, words_of(row.split[kBits - 1])), 15);
+    index = _mm512_shldi_epi16(index, _mm512_sub_epi16(slot, words_of(row.split[kBits - 1])), 1);
     HWY_UNROLL(4)
     for (int bit = kBits - 2; bit >= 0; --bit) {
       const __m512i bound = _mm512_permutexvar_epi16(index, words_of(row.split[bit]));
@@ -69,31 +74,54 @@ struct Step {
     __m512i high = _mm512_mulhi_epu16(scaled, s.high);
     high = _mm512_mask_sub_epi16(high, carry, high, _mm512_set1_epi16(-1));
 
+    const __m512i words = _mm512_loadu_si512(at);
     __mmask32 renew;
     if constexpr (kPartial) {
       renew = _mm512_mask_testn_epi16_mask(lanes, high, high);
-      high = _mm512_mask_mov_epi16(s.high, lanes, high);
+      s.high = _mm512_mask_mov_epi16(s.high, lanes, high);
+      s.low = _mm512_mask_mov_epi16(s.low, lanes, low);
     } else {
       renew = _mm512_testn_epi16_mask(high, high);
+      s.high = high;
+      s.low = low;
     }
-    s.high = _mm512_mask_mov_epi16(high, renew, low);
-    const __m512i fresh = _mm512_maskz_expand_epi16(renew, _mm512_loadu_si512(at));
-    const __m512i kept = kPartial ? _mm512_mask_mov_epi16(s.low, lanes, low) : low;
-    s.low = _mm512_mask_mov_epi16(kept, renew, fresh);
+    s.high = _mm512_mask_mov_epi16(s.high, renew, low);
+    s.low = _mm512_mask_expand_epi16(s.low, renew, words);
     at += 2 * static_cast<std::size_t>(_mm_popcnt_u32(renew));
-
-    __mmask32 escapes = _mm512_testn_epi16_mask(index, index);
-    __m512i value = _mm512_sub_epi16(words_of(row.half), index);
-    value = _mm512_mask_mov_epi16(value, escapes, _mm512_set1_epi16(kRansEscape));
-    if constexpr (kPartial) {
-      escapes &= lanes;
-      value = _mm512_maskz_mov_epi16(lanes, value);
-    }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi16_epi8(value));
-    return escapes;
   }
 
-  static constexpr std::array<int, 3> kEncodeBits = {5, 5, 5};  // a lookup costs the same for all
+  // The 32 values of a step, and which lanes have escapes.
+  template <int kBits, bool kPartial>
+  static HWY_INLINE void write(const RansRow& row, __m512i index, std::int8_t* out,
+                               std::uint32_t* escape_lanes, std::uint32_t lanes) {
+    index = _mm512_and_si512(index, _mm512_set1_epi16((1 << kBits) - 1));
+    const __mmask32 escapes = _mm512_testn_epi16_mask(index, index);
+    __m512i value = _mm512_sub_epi16(_mm512_set1_epi16(static_cast<short>(row.symbols / 2)), index);
+    value = _mm512_mask_mov_epi16(value, escapes, _mm512_set1_epi16(kRansEscape));
+    *escape_lanes = escapes & lanes;
+    if constexpr (kPartial) value = _mm512_maskz_mov_epi16(lanes, value);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi16_epi8(value));
+  }
+
+  // 64 values of two steps.
+  template <int kBits>
+  static HWY_INLINE void write_pair(const RansRow& row, __m512i index, std::int8_t* out,
+                                    std::uint32_t* escape_lanes) {
+    // Of four lanes, 16 bits each: the indices of the second step, then those of the first.
+    constexpr long long kSecond = 0x30201000, kFirst = kSecond + 0x01010101 * kBits;
+    const __m512i apart = _mm512_and_si512(
+        _mm512_multishift_epi64_epi8(_mm512_set1_epi64(kFirst << 32 | kSecond), index),
+        _mm512_set1_epi8((1 << kBits) - 1));
+    const __m512i bytes = _mm512_permutexvar_epi32(
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14), apart);
+    const __mmask64 escapes = _mm512_testn_epi8_mask(bytes, bytes);
+    const __m512i value =
+        _mm512_sub_epi8(_mm512_set1_epi8(static_cast<char>(row.symbols / 2)), bytes);
+    _mm512_storeu_si512(out, _mm512_mask_mov_epi8(value, escapes, _mm512_set1_epi8(kRansEscape)));
+    std::memcpy(escape_lanes, &escapes, sizeof(escapes));
+  }
+
+  static constexpr int encode_bits(int /*bits*/) { return 5; }  // a lookup costs the same for all
 
   // One step backwards: returns where the words begin that it put before `at`.
   template <int kBits, bool kPartial>

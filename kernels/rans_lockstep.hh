@@ -4,6 +4,7 @@
 // One stream alone waits for its own results most of the time; four fill the gaps of each other.
 
 constexpr int kStreams = 4;
+constexpr std::size_t kRunSteps = 256;  // most steps between two looks at the escapes
 
 struct DecodeSlot {
   Step::State state;
@@ -16,6 +17,7 @@ struct DecodeSlot {
   bool in_tail, damaged;
   // The last words and zeros after them, so that reading past them is harmless.
   std::array<std::byte, 128> tail;
+  std::array<std::uint32_t, kRunSteps> escapes;  // the lanes that have one, by step
 
   // Called where `at` has passed `limit`.
   HWY_NOINLINE const std::byte* pass_limit(const std::byte* from) {
@@ -32,15 +34,19 @@ struct DecodeSlot {
     return tail.data();
   }
 
-  HWY_NOINLINE void add_escapes(std::uint32_t lanes, const std::int8_t* values) {
-    const auto first = static_cast<std::uint32_t>(values - job->values);
-    for (; lanes != 0; lanes &= lanes - 1) {
-      if (job->escape_count == job->escapes.size()) {
-        damaged = true;
-        return;
+  // The positions of the escapes of so many steps from the one at hand. Apart from the steps: a
+  // branch that is taken now and then would cost all streams their lead each time.
+  HWY_NOINLINE void add_escapes(std::size_t steps) {
+    const auto first = static_cast<std::uint32_t>(out - job->values);
+    for (std::size_t i = 0; i < steps; ++i) {
+      for (std::uint32_t lanes = escapes[i]; lanes != 0; lanes &= lanes - 1) {
+        if (job->escape_count == job->escapes.size()) {
+          damaged = true;
+          return;
+        }
+        job->escapes[job->escape_count++] = first + static_cast<std::uint32_t>(i * kRansLanes) +
+                                            static_cast<std::uint32_t>(std::countr_zero(lanes));
       }
-      job->escapes[job->escape_count++] =
-          first + static_cast<std::uint32_t>(std::countr_zero(lanes));
     }
   }
 
@@ -82,41 +88,85 @@ HWY_INLINE std::uint32_t step_bits(const RansStep* step) {
   return bits;
 }
 
-// Up to `most` steps of K streams, as long as each stream goes on with its table and lanes.
-// Returns how many. kBits: of the largest table; kPartial: some stream has idle lanes.
+// The table and lanes of the steps that K streams are at, and whether a run of kBits and kPartial
+// may take them: kBits are those of the largest table; kPartial: some stream has idle lanes.
+template <int K>
+struct Now {
+  std::uint32_t bits[K], lanes[K];
+  const RansRow* row[K];
+  int most_bits;
+  bool partial;
+
+  template <typename Slot>
+  HWY_INLINE void look(Slot* const* slots, const RansRow* rows, std::ptrdiff_t step) {
+    most_bits = 0;
+    partial = false;
+    HWY_UNROLL(4)
+    for (int k = 0; k < K; ++k) {
+      const RansStep* at = slots[k]->step + step;
+      bits[k] = step_bits(at);
+      row[k] = rows + at->table;
+      lanes[k] = 0xFFFFFFFFu >> (kRansLanes - at->lanes);
+      most_bits = std::max<int>(most_bits, row[k]->bits);
+      partial |= at->lanes != kRansLanes;
+    }
+  }
+  template <typename Slot>
+  HWY_INLINE bool same(Slot* const* slots, std::ptrdiff_t step) const {
+    bool all = true;
+    HWY_UNROLL(4)
+    for (int k = 0; k < K; ++k) all = all && step_bits(slots[k]->step + step) == bits[k];
+    return all;
+  }
+};
+
+// Up to `most` steps of K streams, as long as kBits and kPartial describe them. Returns how many.
 template <int K, int kBits, bool kPartial>
 std::size_t decode_run(DecodeSlot* const* slots, const RansRow* rows, std::size_t most) {
   Step::State state[K];
   const std::byte* at[K];
-  const RansRow* row[K];
-  std::uint32_t same[K], lanes[K];
   HWY_UNROLL(4)
   for (int k = 0; k < K; ++k) {
     state[k] = slots[k]->state;
     at[k] = slots[k]->at;
-    row[k] = rows + slots[k]->step->table;
-    same[k] = step_bits(slots[k]->step);
-    lanes[k] = 0xFFFFFFFFu >> (kRansLanes - slots[k]->step->lanes);
   }
+  Now<K> now;
+  now.look(slots, rows, 0);
   std::size_t i = 0;
-  bool on;
-  do {
+  while (true) {
+    Step::Index index[K] = {};
+    std::size_t steps = 0;
+    bool again;
+    do {  // one step, or two of the same tables that are written together
+      HWY_UNROLL(4)
+      for (int k = 0; k < K; ++k) {
+        Step::advance<kBits, kPartial>(state[k], *now.row[k], at[k], index[k], now.lanes[k]);
+        if (HWY_UNLIKELY(at[k] > slots[k]->limit)) at[k] = slots[k]->pass_limit(at[k]);
+      }
+      ++steps;
+      again = i + steps < most && now.same(slots, static_cast<std::ptrdiff_t>(i + steps));
+    } while (Step::kPairs && !kPartial && again && steps < 2);
     HWY_UNROLL(4)
     for (int k = 0; k < K; ++k) {
       std::int8_t* out = slots[k]->out + i * kRansLanes;
-      const std::uint32_t escapes =
-          Step::decode<kBits, kPartial>(state[k], *row[k], at[k], out, lanes[k]);
-      if (HWY_UNLIKELY(escapes != 0)) slots[k]->add_escapes(escapes, out);
-      if (HWY_UNLIKELY(at[k] > slots[k]->limit)) at[k] = slots[k]->pass_limit(at[k]);
+      std::uint32_t* escapes = &slots[k]->escapes[i];
+      if (steps == 2) {
+        Step::write_pair<kBits>(*now.row[k], index[k], out, escapes);
+      } else {
+        Step::write<kBits, kPartial>(*now.row[k], index[k], out, escapes, now.lanes[k]);
+      }
     }
-    on = ++i < most;
-    HWY_UNROLL(4)
-    for (int k = 0; k < K; ++k) on = on && step_bits(slots[k]->step + i) == same[k];
-  } while (on);
+    i += steps;
+    if (again) continue;
+    if (i == most) break;
+    now.look(slots, rows, static_cast<std::ptrdiff_t>(i));
+    if (now.most_bits != kBits || now.partial != kPartial) break;
+  }
   HWY_UNROLL(4)
   for (int k = 0; k < K; ++k) {
     slots[k]->state = state[k];
     slots[k]->at = at[k];
+    slots[k]->add_escapes(i);
     slots[k]->step += i;
     slots[k]->out += i * kRansLanes;
     slots[k]->left -= i;
@@ -130,18 +180,15 @@ void decode_together(DecodeSlot* const* slots, const RansRow* rows) {
   std::size_t left = slots[0]->left;
   for (int k = 1; k < K; ++k) left = std::min(left, slots[k]->left);
   while (left > 0) {
-    int bits = 0;
-    bool partial = false;
-    for (int k = 0; k < K; ++k) {
-      bits = std::max<int>(bits, rows[slots[k]->step->table].bits);
-      partial |= slots[k]->step->lanes != kRansLanes;
-    }
+    Now<K> now;
+    now.look(slots, rows, 0);
     constexpr decltype(&decode_run<K, 2, false>) kRuns[] = {
         decode_run<K, 2, false>, decode_run<K, 3, false>, decode_run<K, 4, false>,
         decode_run<K, 5, false>, decode_run<K, 2, true>,  decode_run<K, 3, true>,
         decode_run<K, 4, true>,  decode_run<K, 5, true>,
     };
-    left -= kRuns[bits - 2 + (partial ? 4 : 0)](slots, rows, left);
+    left -=
+        kRuns[now.most_bits - 2 + (now.partial ? 4 : 0)](slots, rows, std::min(left, kRunSteps));
   }
 }
 
@@ -209,30 +256,27 @@ template <int K, int kBits, bool kPartial>
 std::size_t encode_run(EncodeSlot* const* slots, const RansRow* rows, std::size_t most) {
   Step::State state[K];
   std::byte* at[K];
-  const RansRow* row[K];
-  std::uint32_t same[K], lanes[K];
   HWY_UNROLL(4)
   for (int k = 0; k < K; ++k) {
     state[k] = slots[k]->state;
     at[k] = slots[k]->at;
-    const RansStep* step = slots[k]->step - 1;
-    row[k] = rows + step->table;
-    same[k] = step_bits(step);
-    lanes[k] = 0xFFFFFFFFu >> (kRansLanes - step->lanes);
   }
+  Now<K> now;
+  now.look(slots, rows, -1);
   std::size_t i = 0;
-  bool on;
-  do {
+  while (true) {
     ++i;
     HWY_UNROLL(4)
     for (int k = 0; k < K; ++k) {
       const std::int8_t* values = slots[k]->values - i * kRansLanes;
-      at[k] = Step::encode<kBits, kPartial>(state[k], *row[k], at[k], values, lanes[k]);
+      at[k] = Step::encode<kBits, kPartial>(state[k], *now.row[k], at[k], values, now.lanes[k]);
     }
-    on = i < most;
-    HWY_UNROLL(4)
-    for (int k = 0; k < K; ++k) on = on && step_bits(slots[k]->step - 1 - i) == same[k];
-  } while (on);
+    if (i == most) break;
+    const auto next = -1 - static_cast<std::ptrdiff_t>(i);
+    if (now.same(slots, next)) continue;
+    now.look(slots, rows, next);
+    if (Step::encode_bits(now.most_bits) != kBits || now.partial != kPartial) break;
+  }
   HWY_UNROLL(4)
   for (int k = 0; k < K; ++k) {
     slots[k]->state = state[k];
@@ -249,18 +293,15 @@ void encode_together(EncodeSlot* const* slots, const RansRow* rows) {
   std::size_t left = slots[0]->left;
   for (int k = 1; k < K; ++k) left = std::min(left, slots[k]->left);
   while (left > 0) {
-    int bits = 3;
-    bool partial = false;
-    for (int k = 0; k < K; ++k) {
-      bits = std::max<int>(bits, rows[slots[k]->step[-1].table].bits);
-      partial |= slots[k]->step[-1].lanes != kRansLanes;
-    }
+    Now<K> now;
+    now.look(slots, rows, -1);
+    constexpr int kBits3 = Step::encode_bits(3), kBits4 = Step::encode_bits(4);
     constexpr decltype(&encode_run<K, 5, false>) kRuns[] = {
-        encode_run<K, Step::kEncodeBits[0], false>, encode_run<K, Step::kEncodeBits[1], false>,
-        encode_run<K, Step::kEncodeBits[2], false>, encode_run<K, Step::kEncodeBits[0], true>,
-        encode_run<K, Step::kEncodeBits[1], true>,  encode_run<K, Step::kEncodeBits[2], true>,
+        encode_run<K, kBits3, false>, encode_run<K, kBits4, false>, encode_run<K, 5, false>,
+        encode_run<K, kBits3, true>,  encode_run<K, kBits4, true>,  encode_run<K, 5, true>,
     };
-    left -= kRuns[bits - 3 + (partial ? 3 : 0)](slots, rows, left);
+    const int bits = std::max(3, now.most_bits);
+    left -= kRuns[bits - 3 + (now.partial ? 3 : 0)](slots, rows, left);
   }
 }
 
