@@ -1,4 +1,5 @@
 kv_test(codec LIBS kv_codec)
+kv_test(baseline LIBS kv_codec)
 kv_test(transcode LIBS kv_codec)
 target_compile_definitions(transcode_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(planes LIBS kv_codec)

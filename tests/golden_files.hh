@@ -11,6 +11,7 @@ namespace kv::golden {
 using Files = std::vector<std::pair<std::string, std::string>>;
 
 Files good();
+Files lossy();  // good too: a source, what lossy codecs make of it, and what comes back
 Files bad();
 
 }  // namespace kv::golden

@@ -10,9 +10,9 @@ namespace {
 
 struct Options {
   std::string file;
-  int level = -1;
   bool lossless = false, no_history = false;
   std::string codec = "planes";
+  kv::CodecOptions coding;
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
@@ -20,11 +20,14 @@ struct Options {
 
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a .kv stream (default: -)")->type_name("FILE");
-  app.add_option("-l,--level", o.level, "0: lossless; 1 to 9 are lossy")
+  app.add_option("-l,--level", o.coding.level, "0: lossless; 1 to 9 are lossy")
       ->type_name("N")
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
-  app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
+  app.add_option("--codec", o.codec, "planes, raw, q8_0, q4_0 or kivi")->type_name("NAME");
+  app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
+  app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
+  app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
@@ -35,15 +38,26 @@ void declare(CLI::App& app, Options& o) {
   kv::declare_output(app, o.output);
 }
 
+std::unique_ptr<kv::Codec> encoder_of(const Options& o) {
+  const int level = o.coding.level.value_or(o.lossless ? 0 : -1);
+  const bool lossless = o.codec == "planes" || o.codec == "raw";
+  if (!lossless) {
+    if (level == 0 || o.lossless) kv::fail_usage("codec {} is not lossless", o.codec);
+    return kv::make_encoder(o.codec, o.coding);
+  }
+  if (level > 0) {
+    kv::fail_usage("level {} is lossy, which codec {} is not; give --lossless, or another --codec",
+                   level, o.codec);
+  }
+  if (level < 0) kv::fail_usage("give --lossless (-l 0), or a lossy --codec");
+  kv::CodecOptions coding = o.coding;
+  coding.level.reset();
+  return kv::make_encoder(o.codec, coding);
+}
+
 int program_body(const Options& o, const kv::Invocation& call) {
-  if (o.level > 0) {
-    kv::fail_usage("level {} is lossy, which this version has not; give --lossless", o.level);
-  }
-  if (o.level < 0 && !o.lossless) {
-    kv::fail_usage("give a level; this version has one, --lossless (-l 0)");
-  }
-  kv::TranscodeOptions options{.codec = &kv::codec_by_name(o.codec),
-                               .tokens_per_tile = o.tokens_per_tile};
+  const std::unique_ptr<kv::Codec> encoder = encoder_of(o);
+  kv::TranscodeOptions options{.codec = encoder.get(), .tokens_per_tile = o.tokens_per_tile};
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);

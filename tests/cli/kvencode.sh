@@ -33,7 +33,7 @@ for file in "$golden"/*.kv; do
     continue
   fi
   case $name in
-    planes_*) tool=kvdecode ;;
+    planes_* | lossy_*) tool=kvdecode ;;
     *) tool=kvcat ;;
   esac
   expect 0 '' $tool --no-history "$file" -f -o plain.kv
@@ -91,6 +91,28 @@ expect 0 '' kvdecode --no-history cut.kvz -f -o back.kv
 same cut.kv back.kv
 expect 2 'tokens-per-tile' kvencode --lossless --tokens-per-tile 0 three.kv
 
+# Lossy codecs: the same bytes for any number of threads, coded and decoded; parts are the whole's;
+# coded anew with other options; META says which.
+kvcat --no-history "$golden/lossy.kv" "$golden/channels_f16.kv" >values.kv || fail kvcat
+for codec in q8_0 'q4_0 --rope' 'kivi --bits 3' 'kivi --bits 2 --group 64 --rope'; do
+  # shellcheck disable=SC2086
+  expect 0 '' kvencode --codec $codec --no-history --threads 1 values.kv -f -o one.kvz
+  # shellcheck disable=SC2086
+  expect 0 '' kvencode --codec $codec --no-history --threads 3 values.kv -f -o many.kvz
+  same one.kvz many.kvz
+  expect 0 '' kvdecode --no-history --threads 1 one.kvz -f -o one.kv
+  expect 0 '' kvdecode --no-history --threads 3 one.kvz -f -o many.kv
+  same one.kv many.kv
+  kvinfo --json one.kvz | grep -q "\"codec\":\"${codec%% *}" || fail "META of $codec"
+  expect 0 '' kvdecode --no-history --members 0 --tokens 10:43 one.kvz -f -o part.kv
+  expect 0 '' kvcat --no-history --members 0 --tokens 10:43 one.kvz -f -o cut.kvz
+  expect 0 '' kvdecode --no-history cut.kvz -f -o back.kv
+  same part.kv back.kv
+done
+expect 0 '' kvencode --codec kivi --bits 2 --no-history one.kvz -f -o two.kvz
+expect 0 '' kvencode --codec kivi --bits 4 --no-history two.kvz -f -o four.kvz
+[ "$(stat -c %s four.kvz)" -gt "$(stat -c %s two.kvz)" ] || fail 'coded anew with other options'
+
 # History: appended, or left out.
 kvencode --lossless three.kv | kvdecode --members 0 | kvinfo --json >info.json || fail history
 grep -q '"kvencode"' info.json || fail "no kvencode in the history"
@@ -99,6 +121,9 @@ grep -q '"kvdecode"' info.json || fail "no kvdecode in the history"
 # Refused, and nothing under the final name.
 mkdir clean
 expect 2 'level 3 is lossy.*--lossless' kvencode -l 3 three.kv -o clean/a.kvz
+expect 2 'q8_0 is not lossless' kvencode --lossless --codec q8_0 three.kv -o clean/a.kvz
+expect 2 'q8_0 has no --bits' kvencode --codec q8_0 --bits 4 three.kv -o clean/a.kvz
+expect 2 'bits 5 is not from 2 to 4' kvencode --codec kivi --bits 5 three.kv -o clean/a.kvz
 expect 2 '--lossless' kvencode three.kv -o clean/a.kvz
 expect 2 'zip' kvencode --lossless --codec zip three.kv -o clean/a.kvz
 expect 2 'member 9' kvdecode --members 0,9 one.kvz -o clean/a.kv
