@@ -26,10 +26,12 @@ endif()
 
 # And the decoders of the lossy codecs, through the tool.
 if(TARGET kvdecode)
-  foreach(codec q8_0 q4_0 kivi)
+  foreach(codec q8_0 q4_0 kivi cachegen cachegen-code cachegen-code-compact)
     add_test(NAME golden.lossy.${codec}
              COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history lossy_${codec}.kv | cmp - lossy_${codec}_values.kv"
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)
+    set_tests_properties(golden.lossy.${codec} PROPERTIES
+                         ENVIRONMENT KVTOOLS_PROFILES=lossy.kvprofile)
   endforeach()
 endif()
 

@@ -42,7 +42,7 @@ void make(const std::string& folder) {
   std::filesystem::create_directories(good);
   std::filesystem::create_directories(bad);
   for (const auto& [name, bytes] : kv::golden::good()) emit(good + "/" + name + ".kv", bytes);
-  for (const auto& [name, bytes] : kv::golden::lossy()) emit(good + "/" + name + ".kv", bytes);
+  for (const auto& [name, bytes] : kv::golden::lossy()) emit(good + "/" + name, bytes);
   std::filesystem::current_path(bad);  // so that messages have no folder in them
   for (const auto& [name, bytes] : kv::golden::bad()) {
     emit(name + ".kv", bytes);

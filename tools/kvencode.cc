@@ -24,9 +24,15 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
-  app.add_option("--codec", o.codec, "planes, raw, q8_0, q4_0 or kivi")->type_name("NAME");
+  app.add_option("--codec", o.codec, "planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
+      ->type_name("NAME");
   app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
   app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
+  app.add_option("--chunk", o.coding.chunk, "cachegen-code: tokens that share tables")
+      ->type_name("N");
+  app.add_option("--tables", o.coding.tables, "cachegen-code: shipped or compact")
+      ->type_name("HOW");
+  app.add_option("--profile", o.coding.profile, "cachegen: of the model")->type_name("FILE");
   app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
@@ -58,6 +64,8 @@ std::unique_ptr<kv::Codec> encoder_of(const Options& o) {
 int program_body(const Options& o, const kv::Invocation& call) {
   const std::unique_ptr<kv::Codec> encoder = encoder_of(o);
   kv::TranscodeOptions options{.codec = encoder.get(), .tokens_per_tile = o.tokens_per_tile};
+  // CacheGen's chunk, which decodes alone.
+  if (o.codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);

@@ -36,18 +36,19 @@ class BitPacker {
 
 class BitUnpacker {
  public:
-  // `bytes` has all that will be asked for: packed_bytes().
   explicit BitUnpacker(ByteView bytes) : bytes_(bytes) {}
-  std::uint32_t get(int bits) {  // bits <= 16
-    while (count_ < bits) {
-      held_ |= std::to_integer<std::uint32_t>(bytes_[next_++]) << count_;
-      count_ += 8;
+  std::uint32_t get(int bits) {  // bits <= 16; zeros behind the end
+    for (; count_ < bits; count_ += 8, ++next_) {
+      if (next_ >= bytes_.size()) continue;
+      held_ |= std::to_integer<std::uint32_t>(bytes_[next_]) << count_;
     }
     const std::uint32_t code = held_ & ((1u << bits) - 1);
     held_ >>= bits;
     count_ -= bits;
     return code;
   }
+  // Whether all bytes were asked for, no more, and the last is filled with zeros.
+  bool finished() const { return next_ == bytes_.size() && held_ == 0; }
 
  private:
   ByteView bytes_;

@@ -1,3 +1,5 @@
+#include "cachegen.hh"
+#include "cachegen_code.hh"
 #include "ggml_blocks.hh"
 #include "kivi.hh"
 #include "planes.hh"
@@ -63,7 +65,31 @@ std::unique_ptr<Codec> make_encoder(std::string_view name, const CodecOptions& g
                                        options.number("group", given.group, 32, 8, 128),
                                        given.rope);
   }
-  fail_usage("codec '{}' is not known; give one of {}", name, "raw, planes, q8_0, q4_0, kivi");
+  if (name == "cachegen-code") {
+    using Tables = CacheGenCodeCodec::Tables;
+    options.allow({"level", "chunk", "tables", "rope"});
+    const std::string tables = given.tables.value_or("shipped");
+    if (tables != "shipped" && tables != "compact") {
+      fail_usage("codec {}: --tables {} is neither shipped nor compact", name, tables);
+    }
+    return std::make_unique<CacheGenCodeCodec>(
+        options.number("level", given.level, 2, 1, 5),
+        tables == "shipped" ? Tables::kShipped : Tables::kCompact,
+        options.number<std::int64_t>("chunk", given.chunk, 256, 1, CacheGenCodeCodec::kMostChunk),
+        given.rope);
+  }
+  if (name == "cachegen") {
+    options.allow({"level", "profile", "rope"});
+    if (!given.profile) fail_usage("codec cachegen needs a --profile of the model");
+    const auto profile = read_cachegen_profile(*given.profile);
+    if (profile->rotated() != given.rope) {
+      fail_usage("{} was made {} --rope; code so, or give another", *given.profile,
+                 profile->rotated() ? "with" : "without");
+    }
+    return std::make_unique<CacheGenCodec>(profile, given.level.value_or(6));
+  }
+  fail_usage("codec '{}' is not known; give one of {}", name,
+             "raw, planes, q8_0, q4_0, kivi, cachegen, cachegen-code");
 }
 
 }  // namespace kv

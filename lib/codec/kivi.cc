@@ -82,6 +82,7 @@ void get_key_group(Rows& rows, std::int64_t first, std::int64_t count, int bits,
     const std::span<float> row = rows.row(token);
     for (std::size_t c = 0; c < channels; ++c) row[c] = scales[c].value(codes.get(bits));
   }
+  if (!codes.finished()) fail_input("{}: the last byte is not filled with zeros", rows.place);
 }
 
 // A token: a scale for each `group` channels, the last group has the rest.
@@ -101,11 +102,13 @@ bool put_value_row(std::span<const float> row, std::size_t group, int bits, Byte
   return true;
 }
 
-void get_value_row(std::span<float> row, std::size_t group, int bits, ByteReader& in) {
+void get_value_row(std::span<float> row, std::size_t group, int bits, ByteReader& in,
+                   const std::string& place) {
   std::vector<Scale> scales;
   for (std::size_t first = 0; first < row.size(); first += group) scales.push_back(Scale::from(in));
   BitUnpacker codes(in.take(packed_bytes(row.size(), bits)));
   for (std::size_t c = 0; c < row.size(); ++c) row[c] = scales[c / group].value(codes.get(bits));
+  if (!codes.finished()) fail_input("{}: the last byte is not filled with zeros", place);
 }
 
 }  // namespace
@@ -141,7 +144,7 @@ void KiviCodec::decode_rows(Rows& rows, const RowHead& head, ByteReader& in) con
   }
   if (rows.tile.kind != format::Kind::kK) {
     for (std::int64_t token = 0; token < rows.tokens; ++token) {
-      get_value_row(rows.row(token), static_cast<std::size_t>(group), bits, in);
+      get_value_row(rows.row(token), static_cast<std::size_t>(group), bits, in, rows.place);
     }
     return;
   }

@@ -10,7 +10,8 @@ namespace kv {
 class KiviCodec final : public RowCodec {
  public:
   // 2 to 4 bits a value, 8 to 128 values a group.
-  explicit KiviCodec(int bits = 2, int group = 32, bool rope = false);
+  KiviCodec(int bits, int group, bool rope);
+  KiviCodec() : RowCodec("kivi") {}  // decodes
   std::uint16_t id() const override { return format::kKivi; }
 
  protected:
@@ -18,7 +19,7 @@ class KiviCodec final : public RowCodec {
   void decode_rows(Rows& rows, const RowHead& head, ByteReader& in) const override;
 
  private:
-  int bits_, group_;
+  int bits_ = 0, group_ = 0;
 };
 
 }  // namespace kv
