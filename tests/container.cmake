@@ -31,7 +31,7 @@ if(TARGET kvdecode)
              COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history lossy_${codec}.kv | cmp - lossy_${codec}_values.kv"
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)
     set_tests_properties(golden.lossy.${codec} PROPERTIES
-                         ENVIRONMENT KVTOOLS_PROFILES=lossy.kvprofile)
+                         ENVIRONMENT KVTOOLS_PROFILES=../lossy.kvprofile)
   endforeach()
 endif()
 

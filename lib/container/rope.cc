@@ -44,7 +44,7 @@ struct Ramp {
 
 // Computed in double and rounded, so that machines agree whatever their libraries.
 void turn(const Rope& rope, std::uint64_t first_position, std::int64_t heads, std::int64_t dim,
-          std::span<float> rows, double scale, float direction) {
+          std::span<float> rows, bool back) {
   const std::vector<float> frequencies = rope_frequencies(rope, dim);
   const std::size_t half = frequencies.size(), row = static_cast<std::size_t>(heads * dim);
   std::vector<float> cosines(half), sines(half);
@@ -52,8 +52,10 @@ void turn(const Rope& rope, std::uint64_t first_position, std::int64_t heads, st
     const auto position = static_cast<float>(first_position + begin / row);
     for (std::size_t i = 0; i < half; ++i) {
       const double angle = position * frequencies[i];  // an f32 product
-      cosines[i] = static_cast<float>(std::cos(angle) * scale);
-      sines[i] = static_cast<float>(std::sin(angle) * scale) * direction;
+      const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
+      const double factor = rope.attention_factor;
+      cosines[i] = static_cast<float>(back ? cosine / factor : cosine * factor);
+      sines[i] = static_cast<float>(back ? sine / factor : sine * factor);
     }
     for (float* head = &rows[begin]; head < &rows[begin] + row; head += dim) {
       for (std::size_t i = 0; i < half; ++i) {
@@ -97,12 +99,12 @@ std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim) {
 
 void rotate_keys(const Rope& rope, std::uint64_t first_position, std::int64_t heads,
                  std::int64_t dim, std::span<float> rows) {
-  turn(rope, first_position, heads, dim, rows, rope.attention_factor, 1);
+  turn(rope, first_position, heads, dim, rows, false);
 }
 
 void unrotate_keys(const Rope& rope, std::uint64_t first_position, std::int64_t heads,
                    std::int64_t dim, std::span<float> rows) {
-  turn(rope, first_position, heads, dim, rows, 1 / rope.attention_factor, -1);
+  turn(rope, first_position, heads, dim, rows, true);
 }
 
 }  // namespace kv

@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
-export KVTOOLS_PROFILES=$golden/lossy.kvprofile  # what lossy_cachegen.kv names
+export KVTOOLS_PROFILES=$golden/../lossy.kvprofile  # what lossy_cachegen.kv names
 
 failures=0
 fail() { printf 'FAILED: %s\n' "$*" >&2; failures=$((failures + 1)); }
