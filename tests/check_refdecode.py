@@ -2,7 +2,7 @@
 """check_refdecode.py KV_DUMP SOURCE: the independent decoder and the library see the same.
 
 All golden files decode to the same META, ids and tiles; planes_X.kv holds the elements of
-channels_X.kv; all bad ones are refused by both with exit
+channels_X.kv and lossy_X_values.kv those of lossy_X.kv; all bad ones are refused by both with exit
 status 3 and one line; the hexdump in man/kv.5 is that of golden/v1/tiny.kv.
 """
 
@@ -67,6 +67,10 @@ for name in [name for name in elements if name.startswith("planes_")]:
         print("planes were not decoded: there is no program zstd")
         break
     check(elements[name] == elements[name.replace("planes", "channels")], f"{name}: elements")
+
+for name in [name for name in elements if f"{name}_values" in elements]:
+    check(elements[name] == elements[f"{name}_values"] and None not in elements[name],
+          f"{name}: elements")
 
 bad = sorted((SOURCE / "tests/golden-bad").glob("*.kv"))
 for path in bad:

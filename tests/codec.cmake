@@ -1,7 +1,10 @@
 kv_test(codec LIBS kv_codec)
+kv_test(baseline LIBS kv_codec)
+kv_test(cachegen LIBS kv_codec)
 kv_test(transcode LIBS kv_codec)
 target_compile_definitions(transcode_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(planes LIBS kv_codec)
+kv_fuzz(baseline LIBS kv_codec)
 add_test(NAME cli.kvencode
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/kvencode.sh $<TARGET_FILE_DIR:kvencode>
                  $<TARGET_FILE:synthetic_kv>)

@@ -2,14 +2,15 @@ kv_test(container LIBS kv_container Threads::Threads)
 kv_test(container_damage LIBS kv_container)
 kv_test(container_tensor LIBS kv_container)
 kv_test(container_importance LIBS kv_container)
+kv_test(rope LIBS kv_container)
 foreach(name container container_damage container_importance)
   target_compile_definitions(${name}_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 endforeach()
 kv_fuzz(reader LIBS kv_container)
 
 # Golden files: made anew and compared, read and refused, and read by the second decoder.
-add_library(golden_files STATIC golden_good.cc golden_bad.cc)
-target_link_libraries(golden_files PUBLIC kv_container)
+add_library(golden_files STATIC golden_good.cc golden_bad.cc golden_lossy.cc)
+target_link_libraries(golden_files PUBLIC kv_container PRIVATE kv_codec)
 target_include_directories(golden_files PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 add_executable(make_golden make_golden.cc)
 target_link_libraries(make_golden PRIVATE golden_files)
@@ -21,6 +22,17 @@ if(TARGET kvdecode)
     add_test(NAME golden.planes.${dtype}
              COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history planes_${dtype}.kv | cmp - channels_${dtype}.kv"
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)
+  endforeach()
+endif()
+
+# And the decoders of the lossy codecs, through the tool.
+if(TARGET kvdecode)
+  foreach(codec q8_0 q4_0 kivi cachegen cachegen-code cachegen-code-compact)
+    add_test(NAME golden.lossy.${codec}
+             COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history lossy_${codec}.kv | cmp - lossy_${codec}_values.kv"
+             WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)
+    set_tests_properties(golden.lossy.${codec} PROPERTIES
+                         ENVIRONMENT KVTOOLS_PROFILES=../lossy.kvprofile)
   endforeach()
 endif()
 

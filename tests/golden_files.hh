@@ -1,6 +1,6 @@
 #pragma once
-// The streams of tests/golden and tests/golden-bad, made anew at each call; name (without ".kv")
-// and bytes.
+// The streams of tests/golden and tests/golden-bad, made anew at each call; name (without ".kv",
+// but for lossy()) and bytes.
 
 #include <string>
 #include <utility>
@@ -11,6 +11,8 @@ namespace kv::golden {
 using Files = std::vector<std::pair<std::string, std::string>>;
 
 Files good();
+// Good too: a source and a profile, what lossy codecs make of them, and what comes back.
+Files lossy();
 Files bad();
 
 }  // namespace kv::golden

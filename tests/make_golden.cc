@@ -1,5 +1,6 @@
-// make_golden FOLDER: writes FOLDER/golden/v1/*.kv and FOLDER/golden-bad/*.kv with *.expected, what
-// the reader says of each. tests/golden and tests/golden-bad are its output, read by a person.
+// make_golden FOLDER: writes FOLDER/golden/v1/*.kv, FOLDER/golden/*.kvprofile and
+// FOLDER/golden-bad/*.kv with *.expected, what the reader says of each. tests/golden and
+// tests/golden-bad are its output, read by a person.
 // make_golden --compare FOLDER: whether FOLDER holds what would be written.
 #include "golden_files.hh"
 #include "kv/container/reader.hh"
@@ -42,6 +43,10 @@ void make(const std::string& folder) {
   std::filesystem::create_directories(good);
   std::filesystem::create_directories(bad);
   for (const auto& [name, bytes] : kv::golden::good()) emit(good + "/" + name + ".kv", bytes);
+  for (const auto& [name, bytes] : kv::golden::lossy()) {
+    // Beside the streams, for all files there are streams.
+    emit((name.ends_with(".kv") ? good : folder + "/golden") + "/" + name, bytes);
+  }
   std::filesystem::current_path(bad);  // so that messages have no folder in them
   for (const auto& [name, bytes] : kv::golden::bad()) {
     emit(name + ".kv", bytes);

@@ -2,18 +2,22 @@
 """A second, slow decoder of kv(5), written from the man page alone.
 
 refdecode.py FILE prints JSON: a list of members, each with its META, token ids, importance (bytes
-of IMPT), and tiles with the SHA-256 of their data; of tiles in the codec "planes" also that of the elements, if the program zstd
-is there. Exit status 3 and one line on stderr: the stream is refused.
+of IMPT), and tiles with the SHA-256 of their data; of tiles in the codec "planes" also that of the
+elements, if the program zstd is there, and of those in lossy codecs (refdecode_lossy.py). Exit
+status 3 and one line on stderr: the stream is refused.
 """
 
 import hashlib
 import json
 import math
+import pathlib
 import re
 import shutil
 import struct
 import subprocess
 import sys
+
+import refdecode_lossy
 
 MASK64 = (1 << 64) - 1
 
@@ -384,9 +388,17 @@ def decode_planes(tile, row, coded):
 MAGIC = bytes.fromhex("8b4b56430d0a1a0a")
 
 
+def layer_of(meta, index):
+    for run in meta["layers"]:
+        if run["first"] <= index < run["first"] + run["count"]:
+            return run
+    return None
+
+
 class Stream:
-    def __init__(self, data):
+    def __init__(self, data, profiles):
         self.data = data
+        self.profiles = profiles  # by their hash
         self.at = 0
         self.chain = 0
 
@@ -450,6 +462,11 @@ class Stream:
                     row = tiles.rows[tile["layer"], tile["kind"]]
                     elements = decode_planes(tile, row, payload[32:])
                     tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
+                if tile["codec"] in refdecode_lossy.CODECS:
+                    elements = refdecode_lossy.decode_lossy(
+                        tile, layer_of(meta, tile["layer"]), tiles.rows[tile["layer"], tile["kind"]],
+                        payload[32:], self.profiles, require)
+                    tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
                 decoded.append(tile)
                 entries.append(struct.pack("<QQQQ", at, len(payload), payload_hash, 0)
                                + payload[:32])
@@ -476,8 +493,9 @@ def main():
     if len(sys.argv) != 2:
         print("usage: refdecode.py FILE", file=sys.stderr)
         return 2
-    with open(sys.argv[1], "rb") as file:
-        stream = Stream(file.read())
+    path = pathlib.Path(sys.argv[1])
+    profiles = [other.read_bytes() for other in path.parent.glob("../*.kvprofile")]
+    stream = Stream(path.read_bytes(), {xxh3(content): content for content in profiles})
     try:
         members = list(stream.members())
     except Refused as cause:

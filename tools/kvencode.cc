@@ -10,11 +10,10 @@ namespace {
 
 struct Options {
   std::string file;
-  std::string profile;
-  int step = 0;
-  int level = -1;
   bool no_importance = false, lossless = false, no_history = false;
+  int step = 0;
   std::string codec = "planes";
+  kv::CodecOptions coding;
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
@@ -22,14 +21,24 @@ struct Options {
 
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a .kv stream (default: -)")->type_name("FILE");
-  app.add_option("-l,--level", o.level, "0: lossless; 1 to 9 are lossy")
+  app.add_option("-l,--level", o.coding.level, "0: lossless; 1 to 9 are lossy")
       ->type_name("N")
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
-  app.add_option("--profile", o.profile, "FILE of kvcalibrate")->type_name("FILE");
-  app.add_option("--step", o.step, "eighths of an octave");
-  app.add_flag("--no-importance", o.no_importance, "one step for all tokens");
-  app.add_option("--codec", o.codec, "planes or raw")->type_name("NAME");
+  app.add_option("--codec", o.codec, "planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
+      ->type_name("NAME");
+  app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
+  app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
+  app.add_option("--chunk", o.coding.chunk, "cachegen-code: tokens that share tables")
+      ->type_name("N");
+  app.add_option("--tables", o.coding.tables, "cachegen-code: shipped or compact")
+      ->type_name("HOW");
+  app.add_option("--profile", o.coding.profile, "of the model, made by kvcalibrate")->type_name("FILE");
+  app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
+  app.add_option("--step", o.step, "clp: eighths of an octave beside the profile's step")
+      ->type_name("N")
+      ->check(CLI::Range(-64, 64));
+  app.add_flag("--no-importance", o.no_importance, "clp: one step for all tokens");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
@@ -40,14 +49,36 @@ void declare(CLI::App& app, Options& o) {
   kv::declare_output(app, o.output);
 }
 
+std::unique_ptr<kv::Codec> encoder_of(const Options& o) {
+  const int level = o.coding.level.value_or(o.lossless ? 0 : -1);
+  const bool lossless = o.codec == "planes" || o.codec == "raw";
+  if (!lossless) {
+    if (level == 0 || o.lossless) kv::fail_usage("codec {} is not lossless", o.codec);
+    return kv::make_encoder(o.codec, o.coding);
+  }
+  if (level > 0) {
+    kv::fail_usage("level {} is lossy, which codec {} is not; give --lossless, or another --codec",
+                   level, o.codec);
+  }
+  if (level < 0) kv::fail_usage("give --lossless (-l 0), or a lossy --codec");
+  kv::CodecOptions coding = o.coding;
+  coding.level.reset();
+  return kv::make_encoder(o.codec, coding);
+}
+
 int program_body(const Options& o, const kv::Invocation& call) {
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
-  if (!o.profile.empty()) {
-    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.profile), .base_step = o.step,
+  std::unique_ptr<kv::Codec> encoder;
+  if (o.codec == "clp") {
+    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.coding.profile.value()),
+                                 .base_step = o.step,
                                  .use_importance = !o.no_importance};
   } else {
-    options.codec = &kv::codec_by_name(o.codec);
+    encoder = encoder_of(o);
+    options.codec = encoder.get();
   }
+  // CacheGen's chunk, which decodes alone.
+  if (o.codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);

@@ -1,35 +1,27 @@
 #include "kv/codec/codec.hh"
 
+#include "cachegen.hh"
+#include "cachegen_code.hh"
+#include "ggml_blocks.hh"
+#include "kivi.hh"
 #include "planes.hh"
+#include "raw_codec.hh"
 
-#include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace kv {
 namespace {
 
-class RawCodec final : public Codec {
- public:
-  std::uint16_t id() const override { return format::kRaw; }
-  std::string_view name() const override { return "raw"; }
-  bool lossless() const override { return true; }
-  Bytes encode(const format::TileHeader&, const TensorView& raw) const override {
-    return {raw.bytes.begin(), raw.bytes.end()};
-  }
-  void decode(const format::TileHeader&, ByteView coded, const std::string& place,
-              std::span<std::byte> raw) const override {
-    if (coded.size() != raw.size()) {
-      fail_input("{}: {} bytes of data where {} are due", place, coded.size(), raw.size());
-    }
-    std::copy(coded.begin(), coded.end(), raw.begin());
-  }
-};
-
-const std::array<const Codec*, 2>& all_codecs() {
+const std::array<const Codec*, 7>& all_codecs() {
   static const RawCodec raw;
   static const PlanesCodec planes;
-  static const std::array<const Codec*, 2> all = {&raw, &planes};
+  static const Q8Codec q8;
+  static const Q4Codec q4;
+  static const KiviCodec kivi;
+  static const CacheGenCodec cachegen;
+  static const CacheGenCodeCodec cachegen_code;
+  static const std::array<const Codec*, 7> all = {&raw,  &planes,   &q8,           &q4,
+                                                  &kivi, &cachegen, &cachegen_code};
   return all;
 }
 
@@ -47,7 +39,7 @@ const Codec& codec_by_id(std::uint16_t id, const std::string& place) {
 
 const Codec& codec_by_name(std::string_view name) {
   for (const Codec* codec : all_codecs()) {
-    if (codec->name() == name) return *codec;
+    if (codec->lossless() && codec->name() == name) return *codec;
   }
   fail_usage("codec '{}' is not known; give raw or planes", name);
 }
@@ -69,7 +61,7 @@ TensorView decoded_tile(const Meta& meta, const Tile& tile, const std::string& p
     fail_input("{}: {} bytes of data cannot hold {}", where, tile.data.size(), size);
   }
   scratch.resize(static_cast<std::size_t>(size));
-  codec.decode(tile.header, tile.data, where, scratch);
+  codec.decode_in(meta, tile.header, tile.data, where, scratch);
   view.bytes = scratch;
   return view;
 }

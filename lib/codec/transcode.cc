@@ -34,7 +34,8 @@ class MemberCopy {
 
   bool stays(const format::TileHeader& tile) const {
     const Range part = chosen(tile, options_.tokens);
-    return (!options_.codec || options_.codec->id() == tile.codec) &&
+    return (!options_.codec ||
+            (options_.codec->lossless() && options_.codec->id() == tile.codec)) &&
            part.last - part.first == tile.token_count &&
            step_of(tile.token_count) >= part.last - part.first;
   }
@@ -55,24 +56,32 @@ class MemberCopy {
     const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
     const Codec& codec = options_.codec ? *options_.codec
                          : options_.clp ? codec_by_name("raw")
-                                        : codec_by_id(tile.header.codec, place_);
+                                        : codec_of_parts(tile.header.codec);
     const std::int64_t step = step_of(part.last - part.first);
     std::vector<CodedTile> parts;
     for (std::int64_t first = part.first; first < part.last; first += step) {
       const std::int64_t offset = first - static_cast<std::int64_t>(tile.header.token_begin);
       const TensorView rows = whole.tokens(offset, std::min(step, part.last - first));
-      CodedTile& coded = parts.emplace_back(CodedTile{moved(tile.header, first), {}});
-      coded.header.token_count = static_cast<std::uint32_t>(rows.shape[0]);
-      coded.header.codec = codec.id();
-      coded.data = codec.encode(coded.header, rows);
-      if (coded.data.size() < rows.bytes.size() || codec.id() == format::kRaw) continue;
-      coded.header.codec = format::kRaw;
-      coded.data.assign(rows.bytes.begin(), rows.bytes.end());
+      format::TileHeader header = tile.header;
+      header.token_begin = static_cast<std::uint64_t>(first);  // where META's positions are
+      header.token_count = static_cast<std::uint32_t>(rows.shape[0]);
+      Coded coded = codec.encode_in(meta_, header, rows);
+      if (coded.data.size() >= rows.bytes.size() && coded.codec != format::kRaw) {
+        coded = {format::kRaw, Bytes(rows.bytes.begin(), rows.bytes.end())};
+      }
+      header.codec = coded.codec;
+      parts.push_back({moved(header, first), std::move(coded.data)});
     }
     return parts;
   }
 
  private:
+  // A part of a lossy tile loses no more.
+  const Codec& codec_of_parts(std::uint16_t id) const {
+    const Codec& codec = codec_by_id(id, place_);
+    return codec.lossless() ? codec : codec_by_name("planes");
+  }
+
   std::int64_t step_of(std::int64_t count) const {
     return options_.tokens_per_tile > 0 ? std::min(options_.tokens_per_tile, count) : count;
   }

@@ -96,6 +96,12 @@ static_assert(sizeof(TileHeader) == 32);
 inline constexpr std::uint16_t kRaw = 0;     // data: token_count * heads * dim elements
 inline constexpr std::uint16_t kPlanes = 1;  // lossless byte planes with zstd, see kv(5)
 inline constexpr std::uint16_t kClp = 2;     // cross-layer prediction with a profile, see kv(5)
+// What others use, to measure against; all lossy.
+inline constexpr std::uint16_t kQ8_0 = 8;           // llama.cpp's blocks of 8 bits
+inline constexpr std::uint16_t kQ4_0 = 9;           // and of 4
+inline constexpr std::uint16_t kKivi = 10;          // KIVI: keys by channel, values by token
+inline constexpr std::uint16_t kCacheGen = 16;      // CacheGen as its paper has it
+inline constexpr std::uint16_t kCacheGenCode = 17;  // and as its public code
 
 // INDX payload: one entry a TENS frame, in order.
 struct IndexEntry {

@@ -197,6 +197,9 @@ void convert(ByteView from, DType from_type, std::span<std::byte> to, DType to_t
   }
 }
 
+std::uint16_t f16_bits(float value) { return to_f16(value); }
+float f16_value(std::uint16_t bits) { return from_f16(bits); }
+
 TensorView TensorView::tokens(std::int64_t first, std::int64_t count) const {
   if (first < 0 || count < 0 || first > shape[0] || count > shape[0] - first) {
     throw std::logic_error("TensorView::tokens: beyond the view");

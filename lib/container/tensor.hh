@@ -44,6 +44,9 @@ bool dtype_known(std::uint8_t number);
 // Conversions of whole rows, round to nearest even; fp8 saturates to the largest finite value.
 // int8 is only stored, never converted (its scale is the codec's business): throws kUsage.
 void convert(ByteView from, DType from_type, std::span<std::byte> to, DType to_type);
+// One number, as convert() does it: what a codec keeps as a scale.
+std::uint16_t f16_bits(float value);
+float f16_value(std::uint16_t bits);
 
 // Row-major [tokens][heads][dim] over borrowed bytes; the tokens of a view may be sliced.
 struct TensorView {

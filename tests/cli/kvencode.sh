@@ -8,6 +8,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
+export KVTOOLS_PROFILES=$golden/../lossy.kvprofile  # what lossy_cachegen.kv names
+
 failures=0
 fail() { printf 'FAILED: %s\n' "$*" >&2; failures=$((failures + 1)); }
 same() { cmp "$1" "$2" >/dev/null 2>&1 || fail "$1 and $2 differ"; }
@@ -33,7 +35,7 @@ for file in "$golden"/*.kv; do
     continue
   fi
   case $name in
-    planes_*) tool=kvdecode ;;
+    planes_* | lossy_*) tool=kvdecode ;;
     *) tool=kvcat ;;
   esac
   expect 0 '' $tool --no-history "$file" -f -o plain.kv
@@ -91,6 +93,33 @@ expect 0 '' kvdecode --no-history cut.kvz -f -o back.kv
 same cut.kv back.kv
 expect 2 'tokens-per-tile' kvencode --lossless --tokens-per-tile 0 three.kv
 
+# Lossy codecs: the same bytes for any number of threads, coded and decoded; parts are the whole's;
+# coded anew with other options; META says which.
+for codec in "cachegen -l 1 --rope --profile $KVTOOLS_PROFILES" \
+  cachegen-code 'cachegen-code --level 1 --tables compact --chunk 30 --rope' \
+  q8_0 'q4_0 --rope' 'kivi --bits 3' 'kivi --bits 2 --group 64 --rope'; do
+  case $codec in
+    cachegen\ *) cp "$golden/lossy.kv" values.kv ;;  # the only member that its profile is of
+    *) kvcat --no-history "$golden/lossy.kv" "$golden/channels_f16.kv" >values.kv || fail kvcat ;;
+  esac
+  # shellcheck disable=SC2086
+  expect 0 '' kvencode --codec $codec --no-history --threads 1 values.kv -f -o one.kvz
+  # shellcheck disable=SC2086
+  expect 0 '' kvencode --codec $codec --no-history --threads 3 values.kv -f -o many.kvz
+  same one.kvz many.kvz
+  expect 0 '' kvdecode --no-history --threads 1 one.kvz -f -o one.kv
+  expect 0 '' kvdecode --no-history --threads 3 one.kvz -f -o many.kv
+  same one.kv many.kv
+  kvinfo --json one.kvz | grep -q "\"codec\":\"${codec%% *}" || fail "META of $codec"
+  expect 0 '' kvdecode --no-history --members 0 --tokens 10:43 one.kvz -f -o part.kv
+  expect 0 '' kvcat --no-history --members 0 --tokens 10:43 one.kvz -f -o cut.kvz
+  expect 0 '' kvdecode --no-history cut.kvz -f -o back.kv
+  same part.kv back.kv
+done
+expect 0 '' kvencode --codec kivi --bits 2 --no-history one.kvz -f -o two.kvz
+expect 0 '' kvencode --codec kivi --bits 4 --no-history two.kvz -f -o four.kvz
+[ "$(stat -c %s four.kvz)" -gt "$(stat -c %s two.kvz)" ] || fail 'coded anew with other options'
+
 # History: appended, or left out.
 kvencode --lossless three.kv | kvdecode --members 0 | kvinfo --json >info.json || fail history
 grep -q '"kvencode"' info.json || fail "no kvencode in the history"
@@ -99,6 +128,17 @@ grep -q '"kvdecode"' info.json || fail "no kvdecode in the history"
 # Refused, and nothing under the final name.
 mkdir clean
 expect 2 'level 3 is lossy.*--lossless' kvencode -l 3 three.kv -o clean/a.kvz
+expect 2 'q8_0 is not lossless' kvencode --lossless --codec q8_0 three.kv -o clean/a.kvz
+expect 2 'q8_0 has no --bits' kvencode --codec q8_0 --bits 4 three.kv -o clean/a.kvz
+expect 2 'needs a --profile' kvencode --codec cachegen three.kv -o clean/a.kvz
+expect 2 'without --rope|made with --rope' kvencode --codec cachegen --profile "$KVTOOLS_PROFILES" \
+  "$golden/lossy.kv" -o clean/a.kvz
+expect 3 'of another model' kvencode --codec cachegen -l 1 --rope --profile "$KVTOOLS_PROFILES" \
+  three.kv -o clean/a.kvz
+KVTOOLS_PROFILES='' expect 3 'lossy_cachegen.kv: .*profile [0-9a-f]{16} is not in .*KVTOOLS_PROFILES' \
+  kvdecode "$golden/lossy_cachegen.kv" -o clean/a.kv
+expect 2 'tables zip' kvencode --codec cachegen-code --tables zip three.kv -o clean/a.kvz
+expect 2 'bits 5 is not from 2 to 4' kvencode --codec kivi --bits 5 three.kv -o clean/a.kvz
 expect 2 '--lossless' kvencode three.kv -o clean/a.kvz
 expect 2 'zip' kvencode --lossless --codec zip three.kv -o clean/a.kvz
 expect 2 'member 9' kvdecode --members 0,9 one.kvz -o clean/a.kv
