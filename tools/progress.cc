@@ -4,15 +4,23 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <ctime>
 
 namespace kv {
+
+// Not std::chrono: clang 14 does not compile the <chrono> of libstdc++ 13, Ubuntu 24.04's.
+static double now_s() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
 
 Progress::Progress(std::string label, std::string unit, bool quiet)
     : label_(std::move(label)),
       unit_(std::move(unit)),
       enabled_(!quiet && isatty(STDERR_FILENO)),
-      start_(Clock::now()),
-      last_(start_) {}
+      start_s_(now_s()),
+      last_s_(start_s_) {}
 
 Progress::~Progress() {
   if (shown_) fmt::print(stderr, "\r\033[K");
@@ -21,10 +29,10 @@ Progress::~Progress() {
 void Progress::add(std::int64_t units) {
   done_ += units;
   if (!enabled_) return;
-  const Clock::time_point now = Clock::now();
-  const double elapsed_s = std::chrono::duration<double>(now - start_).count();
-  if (elapsed_s < 1 || now - last_ < std::chrono::milliseconds(100)) return;
-  last_ = now;
+  const double now = now_s();
+  const double elapsed_s = now - start_s_;
+  if (elapsed_s < 1 || now - last_s_ < 0.1) return;
+  last_s_ = now;
   shown_ = true;
   std::string line = fmt::format("{}: {} {}, {:.0f} {}/s", label_, done_, unit_,
                                  static_cast<double>(done_) / elapsed_s, unit_);

@@ -1,7 +1,6 @@
 #pragma once
 // A line on stderr that shows how far a long run is: only on a terminal, only after a second.
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -20,12 +19,11 @@ class Progress {
   void add(std::int64_t units);
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::string label_, unit_;
   std::int64_t done_ = 0;
   double share_ = 0;
   bool enabled_, shown_ = false;
-  Clock::time_point start_, last_;
+  double start_s_, last_s_;
 };
 
 }  // namespace kv
