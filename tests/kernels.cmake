@@ -1,3 +1,47 @@
+kv_test(rans LIBS kv_kernels)
+kv_fuzz(rans LIBS kv_kernels)
+
+# The CUDA sources as C++ on fibers (tests/cuda_shim), which needs no GPU, and the same test on a GPU.
+find_library(BOOST_CONTEXT_LIBRARY boost_context REQUIRED)
+mark_as_advanced(BOOST_CONTEXT_LIBRARY)
+add_library(cuda_shim STATIC cuda_shim/cuda_shim.cc)
+target_include_directories(cuda_shim PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/cuda_shim)
+target_compile_definitions(cuda_shim PUBLIC KV_CUDA_SHIM)
+target_link_libraries(cuda_shim PUBLIC ${BOOST_CONTEXT_LIBRARY})
+kv_test(cuda_shim LIBS kv_kernels cuda_shim)
+kv_test(rans_cuda LIBS kv_kernels cuda_shim)
+set(rans_cuda_source ${PROJECT_SOURCE_DIR}/kernels/rans_cuda.cu)
+set_source_files_properties(${rans_cuda_source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+target_sources(rans_cuda_test PRIVATE ${rans_cuda_source})
+add_executable(rans_gpu_test unit/rans_cuda_test.cc)
+target_link_libraries(rans_gpu_test PRIVATE kv_kernels doctest::doctest)
+add_test(NAME gpu.rans COMMAND rans_gpu_test)
+set_tests_properties(gpu.rans PROPERTIES SKIP_RETURN_CODE 125)
+
+kv_test(int8_dot_cuda LIBS kv_kernels cuda_shim)
+foreach(name int8_dot_cuda epilogue_cuda)
+  set(source ${PROJECT_SOURCE_DIR}/kernels/${name}.cu)
+  set_source_files_properties(${source} PROPERTIES LANGUAGE CXX
+    COMPILE_OPTIONS "-x;c++;-ffp-contract=off")
+  target_sources(int8_dot_cuda_test PRIVATE ${source})
+endforeach()
+add_executable(int8_dot_gpu_test unit/int8_dot_cuda_test.cc)
+target_link_libraries(int8_dot_gpu_test PRIVATE kv_kernels doctest::doctest)
+add_test(NAME gpu.int8_dot COMMAND int8_dot_gpu_test)
+set_tests_properties(gpu.int8_dot PROPERTIES SKIP_RETURN_CODE 125)
+
+# What bench/rans.sh runs.
+add_executable(rans_bench ${PROJECT_SOURCE_DIR}/bench/rans.cc)
+target_link_libraries(rans_bench PRIVATE kv_kernels PkgConfig::zstd)
+find_path(HTSCODECS_INCLUDE htscodecs/rANS_static4x16.h)
+find_library(HTSCODECS_LIBRARY htscodecs)
+mark_as_advanced(HTSCODECS_INCLUDE HTSCODECS_LIBRARY)
+if(HTSCODECS_INCLUDE AND HTSCODECS_LIBRARY)
+  target_include_directories(rans_bench SYSTEM PRIVATE ${HTSCODECS_INCLUDE})
+  target_link_libraries(rans_bench PRIVATE ${HTSCODECS_LIBRARY})
+  target_compile_definitions(rans_bench PRIVATE KV_HTSCODECS)
+endif()
+
 kv_test(epilogue LIBS kv_kernels)
 kv_test(int8_dot LIBS kv_kernels)
 

@@ -1,0 +1,22 @@
+#pragma once
+// The entropy coder on an NVIDIA GPU: a warp a stream, a lane a lane. Same bytes as on the CPU.
+
+#include "kv/kernels/rans.hh"
+
+#ifdef KV_CUDA_SHIM  // the same source, on fibers of the CPU
+#define KV_CUDA_NAMESPACE kv::on_fibers
+#else
+#define KV_CUDA_NAMESPACE kv
+#endif
+
+namespace KV_CUDA_NAMESPACE {
+
+// False in a build without CUDA, and on a machine without a device.
+bool rans_has_cuda();
+
+// As rans_decode and rans_encode, from memory of the host to memory of the host. Throw
+// std::runtime_error without a device or when it fails.
+[[nodiscard]] bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs);
+void rans_encode_cuda(const RansTables& tables, std::span<const RansEncodeJob> jobs);
+
+}  // namespace KV_CUDA_NAMESPACE
