@@ -61,8 +61,8 @@ __global__ void reconstruct_tile(Reconstruction job, unsigned columns) {
           multiply_then_add(static_cast<float>(v), job.unit[c], job.mean[c]);
     }
     if (job.n) {
-      std::memcpy(__builtin_assume_aligned(job.n + (quad_output / 4 * job.n_stride + t) * 4, 4), bytes,
-             4);
+      std::memcpy(__builtin_assume_aligned(job.n + (quad_output / 4 * job.n_stride + t) * 4, 4),
+                  bytes, 4);
     }
   }
   if (!job.x) return;  // the same for all threads

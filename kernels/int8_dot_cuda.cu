@@ -1,15 +1,18 @@
-#include "cuda_launch.hh"
-#include "int8_dot_cuda.hh"
+#include "kv/kernels/cuda_launch.hh"
+#include "kv/kernels/int8_dot_cuda.hh"
 
+#include <memory>
 #include <stdexcept>
+#include <vector>
 
-namespace kv {
+namespace KV_CUDA_NAMESPACE {
 namespace {
 
 // A block of 256 threads makes 64 outputs x 64 tokens, a thread 4 x 4 of them. 16 quads of weights
 // and of activations at a time lie in shared memory, quad by quad.
 constexpr int kSide = 64, kStep = 16, kThreads = 256;
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 22;  // the blocks of a launch are counted in 31 bits
+// The blocks of a launch are counted in 31 bits.
+constexpr std::int64_t kMostTokens = 1 << 22;
 constexpr int kWeightRow = kSide + 4;  // spreads a column over the banks
 
 struct Args {
@@ -137,8 +140,8 @@ void int8_dot_cuda(const Int8Weights& host_weights, std::span<const QuadBlock> b
   require(tokens >= 0 && tokens <= kMostTokens && out_stride >= tokens,
           "int8_dot_cuda: rows of the result overlap");
   CudaDot job;
-  const auto tile_count = static_cast<std::size_t>(host_weights.output_tiles() *
-                                                   host_weights.input_tiles());
+  const auto tile_count =
+      static_cast<std::size_t>(host_weights.output_tiles() * host_weights.input_tiles());
   const DeviceArray<std::int8_t> tiles(
       std::span<const std::int8_t>(host_weights.tiles(), 1024 * tile_count));
   std::vector<std::unique_ptr<DeviceArray<std::uint8_t>>> on_device;
@@ -164,7 +167,8 @@ void int8_dot_cuda(const Int8Weights& host_weights, std::span<const QuadBlock> b
   job.active = active ? quads.data() : nullptr;
   job.active_count = active ? std::ssize(*active) : 0;
   const std::span<std::int32_t> result(
-      out, tokens ? static_cast<std::size_t>((host_weights.outputs() - 1) * out_stride + tokens) : 0);
+      out,
+      tokens ? static_cast<std::size_t>((host_weights.outputs() - 1) * out_stride + tokens) : 0);
   DeviceArray<std::int32_t> sums{std::span<const std::int32_t>(result)};
   job.tiles = tiles.data();
   job.outputs = host_weights.outputs();

@@ -33,8 +33,8 @@ struct CudaDot {
   std::int64_t out_stride = 0;
 };
 
-// Throw std::invalid_argument for sizes that do not fit, std::runtime_error without a device or when
-// it fails.
+// Throw std::invalid_argument for sizes that do not fit, std::runtime_error without a device or
+// when it fails.
 void int8_dot_on_device(const CudaDot& job);
 
 // All pointers but those of `job` itself are of the device's memory, n is 4-byte aligned, and the

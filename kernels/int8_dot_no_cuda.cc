@@ -14,8 +14,8 @@ bool int8_dot_has_cuda() { return false; }
 void int8_dot_on_device(const CudaDot& /*job*/) { refuse(); }
 void reconstruct_on_device(const Reconstruction& /*job*/) { refuse(); }
 void int8_dot_cuda(const Int8Weights& /*weights*/, std::span<const QuadBlock> /*blocks*/,
-                   std::optional<std::span<const std::int32_t>> /*active*/,
-                   std::int64_t /*tokens*/, std::int32_t* /*out*/, std::int64_t /*out_stride*/) {
+                   std::optional<std::span<const std::int32_t>> /*active*/, std::int64_t /*tokens*/,
+                   std::int32_t* /*out*/, std::int64_t /*out_stride*/) {
   refuse();
 }
 void reconstruct_cuda(const Reconstruction& /*job*/) { refuse(); }

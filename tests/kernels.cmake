@@ -23,6 +23,18 @@ target_link_libraries(rans_gpu_test PRIVATE kv_kernels doctest::doctest)
 add_test(NAME gpu.rans COMMAND rans_gpu_test)
 set_tests_properties(gpu.rans PROPERTIES SKIP_RETURN_CODE 125)
 
+kv_test(int8_dot_cuda LIBS kv_kernels cuda_shim)
+foreach(name int8_dot_cuda epilogue_cuda)
+  set(source ${PROJECT_SOURCE_DIR}/kernels/${name}.cu)
+  set_source_files_properties(${source} PROPERTIES LANGUAGE CXX
+    COMPILE_OPTIONS "-x;c++;-ffp-contract=off")
+  target_sources(int8_dot_cuda_test PRIVATE ${source})
+endforeach()
+add_executable(int8_dot_gpu_test unit/int8_dot_cuda_test.cc)
+target_link_libraries(int8_dot_gpu_test PRIVATE kv_kernels doctest::doctest)
+add_test(NAME gpu.int8_dot COMMAND int8_dot_gpu_test)
+set_tests_properties(gpu.int8_dot PROPERTIES SKIP_RETURN_CODE 125)
+
 # What bench/rans.sh runs.
 add_executable(rans_bench ${PROJECT_SOURCE_DIR}/bench/rans.cc)
 target_link_libraries(rans_bench PRIVATE kv_kernels PkgConfig::zstd)

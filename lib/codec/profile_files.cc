@@ -1,10 +1,7 @@
 // Where profiles lie, and those that were read.
-#include "kv/base/hash.hh"
+#include "kv/base/folders.hh"
 #include "kv/codec/cachegen_profile.hh"
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -13,32 +10,6 @@ namespace kv {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Places {
-  std::vector<fs::path> files, folders;
-};
-
-Places places() {
-  Places all;
-  std::error_code ignored;
-  if (const char* list = std::getenv("KVTOOLS_PROFILES")) {
-    const std::string_view text = list;
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const std::size_t end = std::min(text.find(':', begin), text.size());
-      const fs::path path = text.substr(begin, end - begin);
-      if (end > begin) (fs::is_directory(path, ignored) ? all.folders : all.files).push_back(path);
-      begin = end + 1;
-    }
-  }
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-  all.folders.push_back((program / "../share/kvtools/profiles").lexically_normal());
-  if (const char* data = std::getenv("XDG_DATA_HOME"); data && *data) {
-    all.folders.push_back(fs::path(data) / "kvtools/profiles");
-  } else if (const char* home = std::getenv("HOME"); home && *home) {
-    all.folders.push_back(fs::path(home) / ".local/share/kvtools/profiles");
-  }
-  return all;
-}
 
 std::mutex g_mutex;
 std::map<std::uint64_t, std::shared_ptr<const CacheGenProfile>> g_known;
@@ -66,12 +37,11 @@ std::shared_ptr<const CacheGenProfile> find_cachegen_profile(std::uint64_t hash,
                                                              const std::string& place) {
   const std::lock_guard lock(g_mutex);
   if (const auto known = g_known.find(hash); known != g_known.end()) return known->second;
-  const Places all = places();
-  std::vector<fs::path> candidates = all.files;
-  std::vector<std::string> searched;
-  for (const fs::path& folder : all.folders) {
-    candidates.push_back(folder / fmt::format("{:016x}.kvprofile", hash));
-    searched.push_back(folder.string());
+  const std::vector<std::string> searched = search_folders("KVTOOLS_PROFILES", "profiles");
+  std::vector<fs::path> candidates;
+  for (const fs::path place : searched) {
+    if (place.extension() == ".kvprofile") candidates.push_back(place);
+    candidates.push_back(place / fmt::format("{:016x}.kvprofile", hash));
   }
   std::error_code ignored;
   for (const fs::path& path : candidates) {

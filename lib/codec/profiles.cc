@@ -17,7 +17,7 @@ std::vector<std::string> candidates() {
   std::vector<std::string> files;
   for (const std::string& place : search_folders("KVTOOLS_PROFILES", "profiles")) {
     std::error_code ignored;
-    if (fs::is_regular_file(place, ignored)) files.push_back(place);
+    if (fs::path(place).extension() == ".kvp") files.push_back(place);
     std::vector<std::string> inside;
     for (fs::directory_iterator at(place, ignored), end; !ignored && at != end;
          at.increment(ignored)) {

@@ -165,7 +165,8 @@ int main(int argc, char** argv) {
   if (!device::int8_dot_has_cuda()) {
     std::fputs("SKIPPED: no CUDA device, or a build without CUDA\n", stderr);
     try {
-      check({3, 6, 16, {8}, 0, {}});
+      device::int8_dot_cuda(kv::Int8Weights(std::vector<std::int8_t>(1), 1, 1), {}, {}, 0, nullptr,
+                            0);
     } catch (const std::runtime_error& error) {
       std::fprintf(stderr, "and a call says so: %s\n", error.what());
       return 125;
