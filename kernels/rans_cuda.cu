@@ -11,9 +11,12 @@
 
 namespace KV_CUDA_NAMESPACE {
 
-namespace {
+// With a name: nvcc makes those of an unnamed one from the path of this file, and then equal
+// sources would give different objects.
+namespace rans_detail {
 
 constexpr unsigned kWarps = 4;  // of a block
+constexpr unsigned kLanes = kRansLanes;
 constexpr unsigned kThreads = kWarps * kRansLanes;
 constexpr unsigned kAll = 0xFFFFFFFFu;
 constexpr unsigned kNoTable = 0xFFFFFFFFu;
@@ -58,7 +61,7 @@ __global__ void decode_kernel(const Job* jobs, unsigned job_count, const std::ui
                               const std::uint16_t* streams, const RansStep* steps,
                               std::int8_t* values, std::uint32_t* escapes, Outcome* outcomes) {
   __shared__ std::uint32_t shared_rows[kWarps][kRansLanes];
-  const unsigned lane = threadIdx.x % kRansLanes, warp = threadIdx.x / kRansLanes;
+  const unsigned lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const unsigned number = blockIdx.x * kWarps + warp;
   if (number >= job_count) return;
   const Job job = jobs[number];
@@ -104,8 +107,7 @@ __global__ void decode_kernel(const Job* jobs, unsigned job_count, const std::ui
       break;
     }
     if (escape) {
-      escapes[job.first_escape + found + __popc(escaped & lanes_below(lane))] =
-          i * static_cast<std::uint32_t>(kRansLanes) + lane;
+      escapes[job.first_escape + found + __popc(escaped & lanes_below(lane))] = i * kLanes + lane;
     }
     found += more;
     const int value = static_cast<int>(1u << bits_of(entry) >> 1) - static_cast<int>(index);
@@ -122,7 +124,7 @@ __global__ void encode_kernel(const Job* jobs, unsigned job_count, const std::ui
                               const RansStep* steps, const std::int8_t* values,
                               std::uint16_t* scratch, EncodeOutcome* outcomes) {
   __shared__ std::uint32_t shared_rows[kWarps][kRansLanes];
-  const unsigned lane = threadIdx.x % kRansLanes, warp = threadIdx.x / kRansLanes;
+  const unsigned lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const unsigned number = blockIdx.x * kWarps + warp;
   if (number >= job_count) return;
   const Job job = jobs[number];
@@ -159,7 +161,7 @@ __global__ void encode_kernel(const Job* jobs, unsigned job_count, const std::ui
   if (lane == 0) outcomes[number].first_word = at;
 }
 
-std::vector<std::uint32_t> device_rows(const RansTables& tables) {
+inline std::vector<std::uint32_t> device_rows(const RansTables& tables) {
   std::vector<std::uint32_t> rows;
   for (std::size_t table = 0; table < tables.size(); ++table) {
     const RansRow& row = tables.rows()[table];
@@ -171,15 +173,16 @@ std::vector<std::uint32_t> device_rows(const RansTables& tables) {
   return rows;
 }
 
-unsigned blocks_for(std::size_t jobs) {
+inline unsigned blocks_for(std::size_t jobs) {
   return static_cast<unsigned>((jobs + kWarps - 1) / kWarps);
 }
 
-}  // namespace
+}  // namespace rans_detail
 
 bool rans_has_cuda() { return cuda_has_device(); }
 
 bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
+  using namespace rans_detail;
   std::vector<Job> device_jobs;
   std::vector<RansDecodeJob*> sound;
   std::vector<std::uint16_t> streams;
@@ -237,6 +240,7 @@ bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
 }
 
 void rans_encode_cuda(const RansTables& tables, std::span<const RansEncodeJob> jobs) {
+  using namespace rans_detail;
   std::vector<Job> device_jobs;
   std::vector<RansStep> steps;
   std::vector<std::int8_t> values;
