@@ -40,17 +40,21 @@ int program_body(const Options& o, const kv::Invocation& call) {
   }
   kv::Progress progress(call.tool, "tokens", call.quiet);
   const kv::Samples samples(session, documents,
-                            {.work_dir = o.work_dir, .window = o.window, .most_tokens = o.tokens,
+                            {.work_dir = o.work_dir,
+                             .window = o.window,
+                             .most_tokens = o.tokens,
                              .on_tokens = [&](std::int64_t n) { progress.add(n); }});
-  kv::CalibrateOptions options{.steps = kv::steps_from_rms(samples, o.step), .restart = o.restart,
-                               .layers_back = o.back, .metric_epsilon = o.epsilon};
+  kv::CalibrateOptions options{.steps = kv::steps_from_rms(samples, o.step),
+                               .restart = o.restart,
+                               .layers_back = o.back,
+                               .metric_epsilon = o.epsilon};
   kv::CalibrateResult result = kv::calibrate(samples, options);
   kv::note(call, fmt::format("{:.4f} bits a value", result.bits));
   if (o.balance > 0) {
     const kv::StepTable divergence = kv::measure_sensitivity(session, samples, result.profile, {});
     for (const auto& [tensor, kld] : divergence) {
-      fmt::print(stderr, "{}{} step {:.4g} kld {:.3g}\n", tensor.first, static_cast<char>(tensor.second),
-                 options.steps.at(tensor), kld);
+      fmt::print(stderr, "{}{} step {:.4g} kld {:.3g}\n", tensor.first,
+                 static_cast<char>(tensor.second), options.steps.at(tensor), kld);
     }
     options.steps = kv::balanced_steps(options.steps, divergence, o.balance);
     result = kv::calibrate(samples, options);

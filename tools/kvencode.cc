@@ -33,7 +33,8 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("N");
   app.add_option("--tables", o.coding.tables, "cachegen-code: shipped or compact")
       ->type_name("HOW");
-  app.add_option("--profile", o.coding.profile, "of the model, made by kvcalibrate")->type_name("FILE");
+  app.add_option("--profile", o.coding.profile, "of the model, made by kvcalibrate")
+      ->type_name("FILE");
   app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
   app.add_option("--step", o.step, "clp: eighths of an octave beside the profile's step")
       ->type_name("N")

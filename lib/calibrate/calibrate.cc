@@ -16,8 +16,8 @@ namespace {
 
 at::Tensor floats(const TensorView& rows) {
   at::Tensor out = at::empty({rows.shape[0], rows.row_values()}, at::TensorOptions(at::kFloat));
-  convert(rows.bytes, rows.dtype,
-          {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()}, DType::kF32);
+  convert(rows.bytes, rows.dtype, {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()},
+          DType::kF32);
   return out;
 }
 
@@ -56,8 +56,8 @@ class Calibration {
 
   std::vector<ContextSource> context_of(std::uint32_t layer, format::Kind kind) const {
     std::vector<ContextSource> context;
-    const auto since = options_.restart > 0 ? layer % static_cast<std::uint32_t>(options_.restart)
-                                            : layer;
+    const auto since =
+        options_.restart > 0 ? layer % static_cast<std::uint32_t>(options_.restart) : layer;
     for (std::uint32_t back = static_cast<std::uint32_t>(options_.layers_back); back > 0; --back) {
       if (back > since) continue;
       for (const format::Kind source : {format::Kind::kK, format::Kind::kV}) {
@@ -133,7 +133,8 @@ class Calibration {
     const TensorCoder coder(profile);
     for (std::size_t w = 0; w < samples_.windows(); ++w) {
       const std::int64_t tokens = samples_.tokens(w), stride = (tokens + 63) / 64 * 64;
-      const at::Tensor rows = floats(samples_.rows(w, profile.layer, profile.kind)).t().contiguous();
+      const at::Tensor rows =
+          floats(samples_.rows(w, profile.layer, profile.kind)).t().contiguous();
       std::vector<float> values(static_cast<std::size_t>(profile.channels * stride));
       for (std::int64_t c = 0; c < profile.channels; ++c) {
         std::copy_n(rows.const_data_ptr<float>() + c * tokens, tokens,

@@ -2,11 +2,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/block_diag.h>
+#include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/diag.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_cholesky.h>
 #include <ATen/ops/linalg_eigh.h>
-#include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/quantile.h>
 
@@ -16,10 +16,10 @@
 namespace kv {
 namespace {
 
-constexpr double kRidge = 1e-4;       // of the inputs' mean variance
-constexpr double kContextSteps = 8;   // the context's unit is this part of a step
+constexpr double kRidge = 1e-4;      // of the inputs' mean variance
+constexpr double kContextSteps = 8;  // the context's unit is this part of a step
 constexpr int kWeightLimit = 127;
-constexpr int kFreeGain = 4;          // binary places below the basis, where nothing is predicted
+constexpr int kFreeGain = 4;  // binary places below the basis, where nothing is predicted
 
 // Sums over tokens in f64, by blocks: 60,000 rows in f32 would lose digits.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
@@ -67,8 +67,7 @@ at::Tensor basis_of(const at::Tensor& rest, const at::Tensor& metric) {
 }
 
 std::int8_t rounded(double value) {
-  return static_cast<std::int8_t>(
-      std::clamp<long>(std::lrint(value), -kWeightLimit, kWeightLimit));
+  return static_cast<std::int8_t>(std::clamp<long>(std::lrint(value), -kWeightLimit, kWeightLimit));
 }
 
 double largest(std::span<const double> row) {
@@ -124,8 +123,8 @@ at::Tensor safe_metric(const at::Tensor& sum, double epsilon) {
 
 TensorProfile fit_tensor(const FitInput& input) {
   const std::int64_t channels = input.values.size(1);
-  TensorProfile p{.layer = input.layer, .kind = input.kind, .channels = channels,
-                  .context = input.context};
+  TensorProfile p{
+      .layer = input.layer, .kind = input.kind, .channels = channels, .context = input.context};
   p.inputs = input.contexts.defined() ? input.contexts.size(1) : 0;
   const Prediction prediction = predict(input);
   at::Tensor rest = input.values - prediction.mean.to(at::kFloat);
@@ -134,8 +133,9 @@ TensorProfile fit_tensor(const FitInput& input) {
   }
   const at::Tensor basis = (basis_of(rest, input.metric) * input.step).contiguous();
   // What a context must be able to say: all but a few values in a thousand.
-  const at::Tensor centred =
-      (input.values - input.values.mean(0)).abs().narrow(0, 0, std::min<std::int64_t>(16384, input.values.size(0)));
+  const at::Tensor centred = (input.values - input.values.mean(0))
+                                 .abs()
+                                 .narrow(0, 0, std::min<std::int64_t>(16384, input.values.size(0)));
   const at::Tensor reach = at::quantile(centred, 0.999, 0).to(at::kDouble).contiguous();
   const at::Tensor mean = prediction.mean.contiguous();
   p.unit.resize(static_cast<std::size_t>(channels));
@@ -170,42 +170,49 @@ int CoefficientCounts::deviation(std::size_t coefficient) const {
   return static_cast<int>(std::lround(0.5 * kOctave * std::log2(std::max(mean, 1e-12))));
 }
 
-void CoefficientCounts::choose_classes(TensorProfile& p) const {
-  const Classes& classes = Classes::get();
-  struct Choice {
-    Shape shape{};
-    int sigma = 0;
-    std::int64_t coefficient = 0;
+CoefficientCounts::Choice CoefficientCounts::choose(std::size_t coefficient) const {
+  struct Entry {
+    int step, value;
+    double count;
   };
-  std::vector<Choice> choices;
-  for (std::size_t k = 0; k < counts_.size(); ++k) {
-    Choice best{Shape::kBlend, kLeastSigma - 1, static_cast<std::int64_t>(k)};
-    double least = INFINITY;
-    for (int shape = 0; shape < kShapes; ++shape) {
-      for (int sigma = kLeastCoded[static_cast<std::size_t>(shape)]; sigma <= kMostSigma; ++sigma) {
-        double bits = 0;
-        for (int s = 0; s < kSteps && bits < least; ++s) {
-          const Table& table = counts_[k][static_cast<std::size_t>(s)];
-          for (std::size_t v = 0; v < table.size(); ++v) {
-            if (table[v] == 0) continue;
-            const int own = sigma - kOctave / 2 * (s - kSteps / 2);
-            bits += table[v] * classes.cost_bits(static_cast<Shape>(shape), own,
-                                                 static_cast<int>(v) - kValues / 2);
-          }
-        }
-        if (bits < least) {
-          least = bits;
-          best.shape = static_cast<Shape>(shape);
-          best.sigma = sigma;
-        }
+  std::vector<Entry> entries;
+  for (int s = 0; s < kSteps; ++s) {
+    const Table& table = counts_[coefficient][static_cast<std::size_t>(s)];
+    for (std::size_t v = 0; v < table.size(); ++v) {
+      if (table[v] > 0) {
+        entries.push_back({s - kSteps / 2, static_cast<int>(v) - kValues / 2, double(table[v])});
       }
     }
-    // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
-    if (const int own = deviation(k); own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) {
-      best.sigma = std::max(own, -127);
-    }
-    choices.push_back(best);
   }
+  constexpr int kAround = 12;  // places of the grid: what a shape can be off its own deviation
+  const Classes& classes = Classes::get();
+  const int own = std::clamp(deviation(coefficient), -127, kMostSigma);
+  Choice best{Shape::kBlend, own, static_cast<std::int64_t>(coefficient)};
+  double least = INFINITY;
+  for (int shape = 0; shape < kShapes; ++shape) {
+    const int narrowest = kLeastCoded[static_cast<std::size_t>(shape)];
+    for (int sigma = std::max(narrowest, own - kAround);
+         sigma <= std::min(kMostSigma, own + kAround); ++sigma) {
+      double bits = 0;
+      for (const Entry& entry : entries) {
+        bits += entry.count * classes.cost_bits(static_cast<Shape>(shape),
+                                                sigma - kOctave / 2 * entry.step, entry.value);
+        if (bits >= least) break;
+      }
+      if (bits >= least) continue;
+      least = bits;
+      best.shape = static_cast<Shape>(shape);
+      best.sigma = sigma;
+    }
+  }
+  // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
+  if (own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) best.sigma = own;
+  return best;
+}
+
+void CoefficientCounts::choose_classes(TensorProfile& p) const {
+  std::vector<Choice> choices;
+  for (std::size_t k = 0; k < counts_.size(); ++k) choices.push_back(choose(k));
   std::stable_sort(choices.begin(), choices.end(),
                    [](const Choice& a, const Choice& b) { return a.sigma > b.sigma; });
   std::vector<std::int8_t> basis(p.basis.size());

@@ -48,7 +48,13 @@ class CoefficientCounts {
     double squares = 0;
     std::uint64_t count = 0;
   };
+  struct Choice {
+    Shape shape{};
+    int sigma = 0;
+    std::int64_t coefficient = 0;
+  };
   int deviation(std::size_t coefficient) const;  // a place of the grid
+  Choice choose(std::size_t coefficient) const;
 
   std::vector<std::array<Table, kSteps>> counts_;
   std::vector<Moments> moments_;

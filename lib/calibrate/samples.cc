@@ -38,15 +38,16 @@ at::Tensor seen_from(const at::Tensor& queries, const Rope& rope,
 // Sum over sampled queries of w w^T, f64 [kv heads, dim, dim].
 at::Tensor metric_of(const Session& session, std::int64_t layer, const at::Tensor& hidden,
                      std::mt19937_64& random) {
-  const LayerGeometry& geometry =
-      session.model->config().layers[static_cast<std::size_t>(layer)];
-  const std::int64_t rows = hidden.size(0), step = std::max<std::int64_t>(1, rows / kSampledQueries);
+  const LayerGeometry& geometry = session.model->config().layers[static_cast<std::size_t>(layer)];
+  const std::int64_t rows = hidden.size(0),
+                     step = std::max<std::int64_t>(1, rows / kSampledQueries);
   std::vector<at::Tensor> picked;
   std::vector<std::int32_t> distances;
   for (std::int64_t row = step - 1; row < rows; row += step) {
     for (std::int64_t i = 0; i < kDistances; ++i) {
       picked.push_back(hidden.narrow(0, row, 1));
-      distances.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(row + 1)));
+      distances.push_back(
+          static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(row + 1)));
     }
   }
   const at::Tensor queries = session.model->queries(layer, at::cat(picked, 0));
@@ -90,8 +91,7 @@ Samples::Samples(const Session& session, const std::vector<Document>& documents,
 }
 
 void Samples::prefill(const Session& session, const std::vector<std::int32_t>& ids,
-                      const std::string& path, const SampleOptions& options,
-                      std::uint64_t number) {
+                      const std::string& path, const SampleOptions& options, std::uint64_t number) {
   const Model& model = *session.model;
   const auto count = static_cast<std::int64_t>(ids.size());
   const auto layers = static_cast<std::int64_t>(model.config().layers.size());
@@ -131,8 +131,8 @@ void Samples::prefill(const Session& session, const std::vector<std::int32_t>& i
                meta.dtype, bytes);
     view.bytes = bytes;
     const auto tile_count = static_cast<std::uint32_t>(count);
-    writer.write_tile({.kind = kind, .dtype = meta.dtype, .layer = layer, .token_count = tile_count},
-                      view.bytes);
+    writer.write_tile(
+        {.kind = kind, .dtype = meta.dtype, .layer = layer, .token_count = tile_count}, view.bytes);
   }
   writer.end_member();
   output.commit();
@@ -142,8 +142,8 @@ void Samples::add_metrics(const std::string& path) {
   Input input = Input::open(path + ".metric");
   for (std::size_t i = 0; i < meta().layers.size(); ++i) {
     const LayerGeometry& geometry = meta().layers[i].geometry;
-    at::Tensor metric =
-        at::zeros({geometry.kv_heads, geometry.k_dim, geometry.k_dim}, at::TensorOptions(at::kDouble));
+    at::Tensor metric = at::zeros({geometry.kv_heads, geometry.k_dim, geometry.k_dim},
+                                  at::TensorOptions(at::kDouble));
     const std::span<std::byte> into(static_cast<std::byte*>(metric.mutable_data_ptr()),
                                     metric.nbytes());
     if (input.read(into) != into.size()) fail_input("{}: too short; remove it", input.name());

@@ -1,13 +1,13 @@
 #include "kv/calibrate/sensitivity.hh"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/rand.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/empty.h>
-#include <ATen/core/Generator.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Generator.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/rand.h>
 
 #include <algorithm>
 #include <cmath>
@@ -70,7 +70,9 @@ class Probe {
     const format::Kind kind = part == CachePart::kKeys ? format::Kind::kK : format::Kind::kV;
     return samples_.rows(window_, static_cast<std::uint32_t>(layer), kind).tokens(0, context_);
   }
-  void restore(std::int64_t layer, CachePart part) { cache_.load(layer, part, 0, rows(layer, part)); }
+  void restore(std::int64_t layer, CachePart part) {
+    cache_.load(layer, part, 0, rows(layer, part));
+  }
 
   const Model& model_;
   const Samples& samples_;
@@ -91,7 +93,8 @@ at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, at::Gener
   for (std::int64_t c = 0; c < n; ++c) {
     for (std::int64_t k = 0; k < n; ++k) {
       const double sigma = std::exp2(profile.sigma[static_cast<std::size_t>(k)] / double{kOctave});
-      *at++ = static_cast<float>(profile.basis_value(c, k) * std::min(1.0, sigma * std::sqrt(12.0)));
+      *at++ =
+          static_cast<float>(profile.basis_value(c, k) * std::min(1.0, sigma * std::sqrt(12.0)));
     }
   }
   const at::Tensor uniform = at::rand({tokens, n}, random, at::TensorOptions(at::kFloat)) - 0.5;

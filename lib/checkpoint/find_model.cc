@@ -1,6 +1,5 @@
-#include "kv/checkpoint/checkpoint.hh"
-
 #include "kv/base/folders.hh"
+#include "kv/checkpoint/checkpoint.hh"
 
 #include <filesystem>
 

@@ -60,7 +60,7 @@ double deviation(int sigma) {
 }
 
 // Squared steps that a bit is worth, where the rate is low.
-const double kErrorOfBit = std::getenv("KV_LAMBDA") ? std::atof(std::getenv("KV_LAMBDA")) : 0.09;
+constexpr double kErrorOfBit = 0.09;
 
 constexpr int kFrequencies = 4096;
 constexpr int kMostSymbols = 32;
@@ -142,7 +142,8 @@ double Classes::cost_bits(Shape shape, int sigma, int value) const {
   const int half = code.low_bits > 0 ? 1 << (code.low_bits - 1) : 0;
   const int symbol = (value + half) >> code.low_bits;
   const bool escape = symbol < -most || symbol > most;
-  const std::uint16_t frequency = escape ? row.back() : row[static_cast<std::size_t>(symbol + most)];
+  const std::uint16_t frequency =
+      escape ? row.back() : row[static_cast<std::size_t>(symbol + most)];
   return 12.0 - std::log2(static_cast<double>(frequency)) + code.low_bits + (escape ? kEscape : 0);
 }
 

@@ -16,7 +16,8 @@ inline constexpr int kShapes = 4;
 
 // Deviation of grid place g, in steps: 2^(g/8).
 inline constexpr int kOctave = 8;
-// The least deviation, by shape, of which anything is coded: below, a 1 costs more than it is worth.
+// The least deviation, by shape, of which anything is coded: below, a 1 costs more than it is
+// worth.
 inline constexpr std::array<int, kShapes> kLeastCoded = {-13, -14, -15, -17};
 inline constexpr int kLeastSigma = -17;  // of all shapes
 inline constexpr int kMostSigma = 56;    // 128 steps

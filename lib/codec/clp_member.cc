@@ -85,7 +85,8 @@ void ClpMember::each_column(std::vector<OwnedTile>& tiles, F&& use) {
 
 std::vector<OwnedTile> ClpMember::decode(std::vector<OwnedTile> coded) {
   for (const OwnedTile& tile : coded) {
-    if (tile.header.codec == format::kClp) coders_for(profile_of(tile.data, place_of(tile)), place_of(tile));
+    if (tile.header.codec == format::kClp)
+      coders_for(profile_of(tile.data, place_of(tile)), place_of(tile));
   }
   each_column(coded, [&](OwnedTile& tile, ClpColumn& column) {
     if (tile.header.codec == format::kClp) tile = decoded(tile, column);
@@ -100,8 +101,8 @@ OwnedTile ClpMember::decoded(const OwnedTile& tile, ClpColumn& column) {
     fail_input("{}: a tile of {} tokens and quality {}", place, tile.header.token_count,
                tile.header.quality);
   }
-  const TensorCoder& coder = coders_.at(profile_of(tile.data, place))
-                                 ->coder(tile.header, shape.row_values(), place);
+  const TensorCoder& coder =
+      coders_.at(profile_of(tile.data, place))->coder(tile.header, shape.row_values(), place);
   OwnedTile raw{tile.header, {}, tile.frame_offset};
   raw.header.codec = format::kRaw;
   raw.data.resize(static_cast<std::size_t>(shape.shape[0]) * shape.row_bytes());
@@ -146,9 +147,8 @@ std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOp
     const std::string place = place_of(tile);
     const TensorCoder& coder = coders->coder(tile.header, rows.row_values(), place);
     TileSteps steps = steps_of(tile.header, options.base_step);
-    tile.data = coder.encode(column.context_of(coder.profile(), place), rows,
-                             options.profile->hash, std::move(steps),
-                             column.add(tile.header.layer, tile.header.kind));
+    tile.data = coder.encode(column.context_of(coder.profile(), place), rows, options.profile->hash,
+                             std::move(steps), column.add(tile.header.layer, tile.header.kind));
     tile.header.codec = format::kClp;
   });
   return raw;

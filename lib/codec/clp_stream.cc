@@ -162,7 +162,8 @@ class SymbolReader {
 // The steps, or what they are beside the steps of the tensor before, whichever is smaller.
 Bytes steps_bytes(const std::vector<std::int8_t>& steps, const std::vector<std::int8_t>* near,
                   TileHead& head) {
-  if (std::all_of(steps.begin(), steps.end(), [](std::int8_t step) { return step == 0; })) return {};
+  if (std::all_of(steps.begin(), steps.end(), [](std::int8_t step) { return step == 0; }))
+    return {};
   std::vector<std::uint8_t> values(steps.begin(), steps.end());
   Bytes plain, beside;
   append_zstd(values, plain);
@@ -211,7 +212,8 @@ void read_steps(const TileHead& head, const std::vector<std::int8_t>* near, Byte
   std::vector<std::uint8_t> values(steps.size());
   if (!read_zstd(coded, values)) fail_input("{}: the steps are no zstd frame of them", place);
   for (std::size_t t = 0; t < steps.size(); ++t) {
-    const int step = static_cast<std::int8_t>(values[t]) + (head.flags & kNearSteps ? (*near)[t] : 0);
+    const int step =
+        static_cast<std::int8_t>(values[t]) + (head.flags & kNearSteps ? (*near)[t] : 0);
     if (step < -kMostTokenStep || step > kMostTokenStep) {
       fail_input("{}: token {} has step {}", place, t, step);
     }
@@ -254,8 +256,8 @@ void check_exact(const std::vector<std::uint16_t>& exact, std::int64_t tokens,
 
 }  // namespace
 
-Bytes write_tile_code(const TensorProfile& profile, std::uint64_t profile_hash,
-                      TileCode& code, const std::vector<std::int8_t>* near) {
+Bytes write_tile_code(const TensorProfile& profile, std::uint64_t profile_hash, TileCode& code,
+                      const std::vector<std::int8_t>* near) {
   const TileSteps& steps = code.steps;
   TileHead head{.profile = profile_hash, .base = static_cast<std::int16_t>(steps.base)};
   const Bytes coded_steps = steps_bytes(steps.tokens, near, head);

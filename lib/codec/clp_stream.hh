@@ -50,9 +50,9 @@ struct TileSteps {
 
 struct TileCode {
   TileSteps steps;
-  Quads coefficients;         // [coefficients], tokens that are exact all 0
-  std::int64_t used = 0;      // coefficients at this or a later index are all 0
-  ByteView exact_rows;        // of steps.exact, in the dtype
+  Quads coefficients;     // [coefficients], tokens that are exact all 0
+  std::int64_t used = 0;  // coefficients at this or a later index are all 0
+  ByteView exact_rows;    // of steps.exact, in the dtype
 };
 
 // `near` are the steps of the tensor that was decoded before, for the same tokens, or null.

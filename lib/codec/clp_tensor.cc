@@ -69,8 +69,7 @@ struct TensorCoder::Inverse {
 };
 
 TensorCoder::TensorCoder(const TensorProfile& profile)
-    : profile_(profile),
-      basis_(profile.basis, profile.channels, profile.channels) {
+    : profile_(profile), basis_(profile.basis, profile.channels, profile.channels) {
   if (profile.inputs > 0) predictor_.emplace(profile.predictor, profile.channels, profile.inputs);
 }
 
@@ -126,15 +125,14 @@ std::vector<float> TensorCoder::transform(const std::vector<float>& values,
 
 int TensorCoder::quantised(std::int64_t coefficient, int eighths, float value) const {
   const auto at = static_cast<std::size_t>(coefficient);
-  const float threshold = Classes::get().zero_below(
-      profile_.shape[at], profile_.sigma[at] - eighths);
+  const float threshold =
+      Classes::get().zero_below(profile_.shape[at], profile_.sigma[at] - eighths);
   if (std::fabs(value) < threshold) return 0;
   return static_cast<int>(std::clamp<long>(std::lrint(value), -kMostCoefficient, kMostCoefficient));
 }
 
 Bytes TensorCoder::encode(std::span<const TileContext* const> context, const TensorView& rows,
-                          std::uint64_t profile_hash, TileSteps steps,
-                          TileContext& decoded) const {
+                          std::uint64_t profile_hash, TileSteps steps, TileContext& decoded) const {
   const std::int64_t tokens = rows.shape[0], stride = stride_of(tokens);
   const std::vector<float> values = by_channel(rows, stride);
   const std::vector<std::int32_t> predicted = predict(context, tokens);
@@ -155,8 +153,10 @@ Bytes TensorCoder::encode(std::span<const TileContext* const> context, const Ten
     }
     bool is_exact = !finite || std::binary_search(asked.begin(), asked.end(), token);
     while (!is_exact && most / step_value(steps.eighths(token)) > kMostCoefficient) {
-      if (steps.tokens[token] == kMostTokenStep) is_exact = true;
-      else ++steps.tokens[token];
+      if (steps.tokens[token] == kMostTokenStep)
+        is_exact = true;
+      else
+        ++steps.tokens[token];
     }
     if (is_exact) {
       exact.push_back(static_cast<std::uint16_t>(t));
@@ -188,15 +188,13 @@ void TensorCoder::decode(std::span<const TileContext* const> context, ByteView d
   const std::size_t row_bytes =
       static_cast<std::size_t>(profile_.channels) * dtype_size_bytes(dtype);
   const auto tokens = static_cast<std::int64_t>(rows.size() / row_bytes);
-  TileCode code =
-      read_tile_code(profile_, tokens, row_bytes, near_of(context), data, place);
+  TileCode code = read_tile_code(profile_, tokens, row_bytes, near_of(context), data, place);
   reconstruct(code, predict(context, tokens), dtype, rows, decoded);
   place_exact(code, dtype, rows, decoded);
 }
 
 void TensorCoder::reconstruct(const TileCode& code, const std::vector<std::int32_t>& predicted,
-                              DType dtype, std::span<std::byte> rows,
-                              TileContext& decoded) const {
+                              DType dtype, std::span<std::byte> rows, TileContext& decoded) const {
   const auto tokens = static_cast<std::int64_t>(code.steps.tokens.size());
   const std::int64_t stride = stride_of(tokens), channels = profile_.channels;
   std::vector<std::int32_t> sums(static_cast<std::size_t>(channels * stride));
@@ -221,15 +219,23 @@ void TensorCoder::reconstruct(const TileCode& code, const std::vector<std::int32
   }
   decoded.values = Quads(channels, tokens);
   decoded.steps = code.steps.tokens;
-  Reconstruction job{.outputs = channels, .tokens = stride,
-                     .r = sums.data(), .r_stride = stride,
-                     .p = predictor_ ? predicted.data() : nullptr, .p_stride = stride,
-                     .m = multipliers.data(), .s = shifts.data(), .f = profile_.shift.data(),
-                     .mean = profile_.mean.data(), .unit = profile_.unit.data(),
-                     .n = decoded.values.quad(0), .n_stride = stride, .x_stride = channels};
+  Reconstruction job{.outputs = channels,
+                     .tokens = stride,
+                     .r = sums.data(),
+                     .r_stride = stride,
+                     .p = predictor_ ? predicted.data() : nullptr,
+                     .p_stride = stride,
+                     .m = multipliers.data(),
+                     .s = shifts.data(),
+                     .f = profile_.shift.data(),
+                     .mean = profile_.mean.data(),
+                     .unit = profile_.unit.data(),
+                     .n = decoded.values.quad(0),
+                     .n_stride = stride,
+                     .x_stride = channels};
   // The kernel works on whole blocks of tokens, and on the dtypes that models use.
-  const bool straight = tokens == stride && (dtype == DType::kBF16 || dtype == DType::kF16 ||
-                                             dtype == DType::kF32);
+  const bool straight =
+      tokens == stride && (dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32);
   Bytes padded;
   if (!rows.empty()) {
     job.x = rows.data();
@@ -258,7 +264,9 @@ void TensorCoder::place_exact(const TileCode& code, DType dtype, std::span<std::
   for (std::size_t i = 0; i < code.steps.exact.size(); ++i) {
     const std::size_t token = code.steps.exact[i];
     const ByteView bytes = code.exact_rows.subspan(i * row_bytes, row_bytes);
-    if (!rows.empty()) std::copy(bytes.begin(), bytes.end(), rows.begin() + static_cast<std::ptrdiff_t>(token * row_bytes));
+    if (!rows.empty())
+      std::copy(bytes.begin(), bytes.end(),
+                rows.begin() + static_cast<std::ptrdiff_t>(token * row_bytes));
     convert(bytes, dtype, std::as_writable_bytes(std::span(row)), DType::kF32);
     for (std::size_t c = 0; c < channels; ++c) {
       const float unit = std::ldexp(profile_.unit[c], profile_.shift[c]);
@@ -272,19 +280,17 @@ void TensorCoder::place_exact(const TileCode& code, DType dtype, std::span<std::
 }
 
 std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> importance) {
-  constexpr double kEighths = 8;      // of an octave: a byte's unit
-  constexpr long kWidest = 6;         // half octaves: nothing is worth nothing
+  // A step would go by the root of a weight if the future were known; measured, less than that and
+  // hardly any coarser steps do best: what nobody asked for yet may still be asked for.
+  constexpr double kHalfOctaves = 0.7 / 8;  // of step, for an eighth of an octave of weight
+  constexpr long kWidest = 1;
   double mean = 0;
   for (const std::uint8_t byte : importance) mean += byte;
   mean /= static_cast<double>(std::max<std::size_t>(1, importance.size()));
   std::vector<std::int8_t> steps;
   for (const std::uint8_t byte : importance) {
-    // A step goes by the root of a weight, so an octave of weight is half an octave of step.
-    static const double alpha = std::getenv("KV_A") ? atof(std::getenv("KV_A")) : 1.0;
-    static const long wide = std::getenv("KV_W") ? atoi(std::getenv("KV_W")) : kWidest;
-    static const long fine = std::getenv("KV_F") ? atoi(std::getenv("KV_F")) : 16;
-    const long step = std::lrint(alpha * (mean - byte) / kEighths);
-    steps.push_back(static_cast<std::int8_t>(std::clamp<long>(step, -fine, wide)));
+    const long step = std::lrint(kHalfOctaves * (mean - byte));
+    steps.push_back(static_cast<std::int8_t>(std::clamp<long>(step, -kMostTokenStep, kWidest)));
   }
   return steps;
 }

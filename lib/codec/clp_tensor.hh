@@ -63,9 +63,9 @@ class TensorCoder {
   mutable std::once_flag inverse_once_;
 };
 
-// Tokens' steps from a row of IMPT: half octaves, mean about 0. A token at kExactStep or below is
-// worth its bits as they are.
-inline constexpr int kExactStep = -10;
+// Tokens' steps from a row of IMPT, in half octaves. A token at kExactStep or below, an attention
+// sink, is worth its bits as they are.
+inline constexpr int kExactStep = -7;
 std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> importance);
 
 }  // namespace kv

@@ -64,8 +64,7 @@ std::optional<Meta> DecodedSource::next_member() {
   std::optional<Meta> meta = state_->source.next_member();
   if (meta) {
     state_->member.emplace(
-        *meta,
-        fmt::format("{}: member {}", state_->source.name(), state_->source.member_index()),
+        *meta, fmt::format("{}: member {}", state_->source.name(), state_->source.member_index()),
         state_->threads);
   }
   return meta;

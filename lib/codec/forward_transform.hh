@@ -1,6 +1,6 @@
 #pragma once
-// The encoder's transform, in f32: out[k][t] = sum over c of matrix[k][c] * in[c][t]. Not exact: two
-// machines may choose different coefficients, but decode the same from either. Private to the
+// The encoder's transform, in f32: out[k][t] = sum over c of matrix[k][c] * in[c][t]. Not exact:
+// two machines may choose different coefficients, but decode the same from either. Private to the
 // folder.
 
 #include <cstdint>

@@ -48,8 +48,8 @@ json head_of(const Profile& profile) {
   for (const TensorProfile& tensor : profile.tensors) {
     json sources = json::array();
     for (const ContextSource& source : tensor.context) {
-      sources.push_back({{"back", source.layers_back},
-                         {"kind", std::string(1, static_cast<char>(source.kind))}});
+      sources.push_back(
+          {{"back", source.layers_back}, {"kind", std::string(1, static_cast<char>(source.kind))}});
     }
     head["tensors"].push_back({{"channels", tensor.channels},
                                {"context", sources},
@@ -108,8 +108,8 @@ void read_head(const json& head, const std::string& place, Profile& profile) {
   profile.level = static_cast<int>(object.integer("level", 0, 9));
   profile.made_from = object.text("made_from");
   object.each("map", [&](const JsonObject& point) {
-    profile.map.push_back({static_cast<int>(point.integer("step", -128, 128)),
-                           point.number("bits"), point.number("kld")});
+    profile.map.push_back({static_cast<int>(point.integer("step", -128, 128)), point.number("bits"),
+                           point.number("kld")});
   });
   const JsonObject model = object.object("model");
   profile.model = {model.text("name"),        model.text("architecture"),
@@ -172,7 +172,8 @@ Header take_header(ByteReader& reader, const std::string& place) {
     fail_input("{}: version {}, which this version does not know", place, header.version);
   }
   if (header.reserved != 0) fail_input("{}: reserved bits are set", place);
-  if (header.json_bytes > kMaxJsonBytes) fail_input("{}: a head of {} bytes", place, header.json_bytes);
+  if (header.json_bytes > kMaxJsonBytes)
+    fail_input("{}: a head of {} bytes", place, header.json_bytes);
   return header;
 }
 
@@ -206,8 +207,9 @@ Bytes Profile::to_bytes() {
   ByteWriter body;
   body.put_bytes(as_bytes(head));
   for (const TensorProfile& tensor : tensors) {
-    each_array([&](const auto& values, std::int64_t) { body.put_bytes(std::as_bytes(std::span(values))); },
-               tensor);
+    each_array(
+        [&](const auto& values, std::int64_t) { body.put_bytes(std::as_bytes(std::span(values))); },
+        tensor);
   }
   Header header;
   header.json_bytes = static_cast<std::uint32_t>(head.size());

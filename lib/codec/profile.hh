@@ -3,8 +3,8 @@
 // read by kvencode and kvdecode, specified in kvprofile(5). A stream names the hash of the profile
 // that it needs.
 
-#include "kv/codec/classes.hh"
 #include "kv/base/bytes.hh"
+#include "kv/codec/classes.hh"
 #include "kv/container/meta.hh"
 
 #include <cstdint>
@@ -27,16 +27,16 @@ struct ContextSource {
 struct TensorProfile {
   std::uint32_t layer = 0;
   format::Kind kind{};
-  std::int64_t channels = 0;               // a multiple of 4
-  std::vector<ContextSource> context;      // in the order of the predictor's inputs
-  std::int64_t inputs = 0;                 // channels of all of them
-  std::vector<std::int8_t> predictor;      // [channels][inputs]
-  std::vector<std::int8_t> basis;          // [channels][channels]: of a channel, by coefficient
-  std::vector<float> mean, unit;           // [channels]
-  std::vector<std::int8_t> gain;           // [channels]: left shift of the basis's sum
-  std::vector<std::uint8_t> shift;         // [channels]: from `unit` to the context's unit
-  std::vector<Shape> shape;                // [coefficients]: classes at the profile's own step
-  std::vector<std::int8_t> sigma;          // [coefficients], non-increasing
+  std::int64_t channels = 0;           // a multiple of 4
+  std::vector<ContextSource> context;  // in the order of the predictor's inputs
+  std::int64_t inputs = 0;             // channels of all of them
+  std::vector<std::int8_t> predictor;  // [channels][inputs]
+  std::vector<std::int8_t> basis;      // [channels][channels]: of a channel, by coefficient
+  std::vector<float> mean, unit;       // [channels]
+  std::vector<std::int8_t> gain;       // [channels]: left shift of the basis's sum
+  std::vector<std::uint8_t> shift;     // [channels]: from `unit` to the context's unit
+  std::vector<Shape> shape;            // [coefficients]: classes at the profile's own step
+  std::vector<std::int8_t> sigma;      // [coefficients], non-increasing
 
   // What one of the coefficient k adds to channel c, at the profile's own step.
   double basis_value(std::int64_t c, std::int64_t k) const;
@@ -52,10 +52,10 @@ struct ProfilePoint {
 struct Profile {
   ModelIdentity model;
   int level = 0;
-  std::string made_from;                // for people: texts, tokens, options
-  std::vector<ProfilePoint> map;        // ascending step
-  std::vector<TensorProfile> tensors;   // in the order of decoding: by layer, V before K
-  std::uint64_t hash = 0;               // of the file's bytes
+  std::string made_from;               // for people: texts, tokens, options
+  std::vector<ProfilePoint> map;       // ascending step
+  std::vector<TensorProfile> tensors;  // in the order of decoding: by layer, V before K
+  std::uint64_t hash = 0;              // of the file's bytes
 
   const TensorProfile* find(std::uint32_t layer, format::Kind kind) const;
   // Whether this layer's tensors need no layer before them.

@@ -50,8 +50,9 @@ class MemberCopy {
     thread_local Bytes scratch;
     const Range part = chosen(tile.header, options_.tokens);
     if (tile.header.codec == format::kClp) {
-      fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)", place_,
-                 tile.header.token_begin, tile.header.token_begin + tile.header.token_count);
+      fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)",
+                 place_, tile.header.token_begin,
+                 tile.header.token_begin + tile.header.token_count);
     }
     const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
     const Codec& codec = options_.codec ? *options_.codec
@@ -146,15 +147,16 @@ void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& memb
                    const Meta& meta, ClpMember& coder, const TranscodeOptions& options) {
   std::vector<OwnedTile> layer;
   const auto flush = [&] {
-    for (const OwnedTile& tile : coder.encode(
-             cut(std::move(layer), options.clp->tokens_per_tile, meta), *options.clp)) {
+    for (const OwnedTile& tile :
+         coder.encode(cut(std::move(layer), options.clp->tokens_per_tile, meta), *options.clp)) {
       writer.write_tile(tile.header, tile.data);
     }
     layer.clear();
   };
   while (const std::optional<Tile> tile = source.next_tile()) {
     if (!layer.empty() && layer.front().header.layer != tile->header.layer) flush();
-    for (CodedTile& part : member.recoded(*tile)) layer.push_back({part.header, std::move(part.data), 0});
+    for (CodedTile& part : member.recoded(*tile))
+      layer.push_back({part.header, std::move(part.data), 0});
   }
   if (!layer.empty()) flush();
 }

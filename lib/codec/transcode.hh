@@ -16,7 +16,7 @@ namespace kv {
 // How the codec `clp` codes.
 struct ClpOptions {
   std::shared_ptr<const Profile> profile;
-  int base_step = 0;                   // eighths of an octave beside the profile's own step
+  int base_step = 0;                    // eighths of an octave beside the profile's own step
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
   bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
 };
