@@ -6,7 +6,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -78,22 +79,18 @@ class Calibration {
     return tiles;
   }
 
-  // Tokens that the fit and the classes leave out: stored as they are.
-  std::vector<std::uint16_t> exact_of(std::size_t) const { return {0}; }
-
   FitInput input_of(std::uint32_t layer, format::Kind kind) const {
     FitInput input{.layer = layer, .kind = kind, .context = context_of(layer, kind)};
     std::vector<at::Tensor> values, contexts;
     for (std::size_t w = 0; w < samples_.windows(); ++w) {
-      const auto first = static_cast<std::int64_t>(exact_of(w).size());
-      const std::int64_t count = samples_.tokens(w) - first;
-      values.push_back(floats(samples_.rows(w, layer, kind)).narrow(0, first, count));
+      const at::Tensor fitted = coded_rows(steps_of(w, layer, kind));
+      values.push_back(floats(samples_.rows(w, layer, kind)).index_select(0, fitted));
       std::vector<at::Tensor> parts;
       for (const ContextSource& source : input.context) {
         const TileContext& tile = decoded_.at({layer - source.layers_back, source.kind})[w];
-        parts.push_back(floats(tile.values, samples_.tokens(w)).narrow(0, first, count));
+        parts.push_back(floats(tile.values, samples_.tokens(w)));
       }
-      if (!parts.empty()) contexts.push_back(at::cat(parts, 1));
+      if (!parts.empty()) contexts.push_back(at::cat(parts, 1).index_select(0, fitted));
     }
     input.values = at::cat(values, 0);
     if (!contexts.empty()) input.contexts = at::cat(contexts, 0);
@@ -114,7 +111,8 @@ class Calibration {
     const TensorCoder coder(profile);
     for (std::size_t w = 0; w < samples_.windows(); ++w) {
       const TensorView rows = samples_.rows(w, layer, kind);
-      const Bytes coded = coder.encode(tiles_of(profile, w), rows, 0, steps_of(w), own[w]);
+      const Bytes coded =
+          coder.encode(tiles_of(profile, w), rows, 0, steps_of(w, layer, kind), own[w]);
       bytes_ += static_cast<double>(coded.size());
       values_ += static_cast<double>(rows.shape[0] * rows.row_values());
     }
@@ -123,9 +121,19 @@ class Calibration {
     std::erase_if(decoded_, [&](const auto& entry) { return entry.first.first + back < layer; });
   }
 
-  TileSteps steps_of(std::size_t window) const {
-    return {.tokens = std::vector<std::int8_t>(static_cast<std::size_t>(samples_.tokens(window))),
-            .exact = exact_of(window)};
+  TileSteps steps_of(std::size_t window, std::uint32_t layer, format::Kind kind) const {
+    TileSteps steps{.tokens = steps_from_importance(samples_.importance(window, layer, kind))};
+    steps.exact = exact_tokens(steps.tokens);
+    return steps;
+  }
+
+  // Tokens that are not stored as they are: the others, sinks, would bend the fit.
+  static at::Tensor coded_rows(const TileSteps& steps) {
+    std::vector<std::int64_t> rows;
+    for (std::size_t t = 0; t < steps.tokens.size(); ++t) {
+      if (steps.tokens[t] > kExactStep) rows.push_back(static_cast<std::int64_t>(t));
+    }
+    return at::tensor(rows);
   }
 
   void choose_classes(TensorProfile& profile) const {
@@ -142,9 +150,10 @@ class Calibration {
       }
       const std::vector<float> coefficients =
           coder.transform(values, coder.predict(tiles_of(profile, w), tokens), tokens);
-      const TileSteps steps = steps_of(w);
-      for (std::int64_t t = static_cast<std::int64_t>(steps.exact.size()); t < tokens; ++t) {
+      const TileSteps steps = steps_of(w, profile.layer, profile.kind);
+      for (std::int64_t t = 0; t < tokens; ++t) {
         const int step = steps.tokens[static_cast<std::size_t>(t)];
+        if (step <= kExactStep) continue;
         const double scale = std::exp2(-0.5 * step);
         for (std::int64_t k = 0; k < profile.channels; ++k) {
           const double value = coefficients[static_cast<std::size_t>(k * stride + t)] * scale;

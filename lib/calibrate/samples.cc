@@ -4,6 +4,7 @@
 #include "kv/checkpoint/card.hh"
 #include "kv/container/writer.hh"
 #include "kv/model/rope.hh"
+#include "kv/prefill/prefill.hh"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -13,7 +14,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <numeric>
 #include <random>
 
 namespace kv {
@@ -82,6 +82,7 @@ Samples::Samples(const Session& session, const std::vector<Document>& documents,
       const std::string path = path_of(options, ids);
       if (!fs::exists(path)) prefill(session, ids, path, options, files_.size());
       files_.push_back(std::make_unique<IndexedFile>(path));
+      importance_.push_back(files_.back()->importance(0));
       add_metrics(path);
       taken += static_cast<std::int64_t>(ids.size());
       if (options.on_tokens) options.on_tokens(static_cast<std::int64_t>(ids.size()));
@@ -96,20 +97,17 @@ void Samples::prefill(const Session& session, const std::vector<std::int32_t>& i
   const auto count = static_cast<std::int64_t>(ids.size());
   const auto layers = static_cast<std::int64_t>(model.config().layers.size());
   KvCache cache = model.make_cache({.capacity = count, .keep_unrotated_keys = true});
-  cache.extend(0, count);
-  std::vector<std::int64_t> slots(ids.size());
-  std::iota(slots.begin(), slots.end(), std::int64_t{0});
+  ForwardOptions forward{.logits = LogitRows::kNone, .importance = true};
+  for (std::int64_t layer = 0; layer < layers; ++layer) forward.hidden_layers.push_back(layer);
+  ForwardResult result = model.forward(ids, cache, forward);
   std::mt19937_64 random(options.seed + number);
   Output metrics = Output::create(path + ".metric", true);
-  at::Tensor hidden = model.embed(ids);
   for (std::int64_t layer = 0; layer < layers; ++layer) {
-    const at::Tensor metric = metric_of(session, layer, hidden, random).contiguous();
+    std::vector<float>& hidden = result.hidden[static_cast<std::size_t>(layer)];
+    const at::Tensor metric =
+        metric_of(session, layer, model.hidden_from(hidden), random).contiguous();
     metrics.write({static_cast<const std::byte*>(metric.const_data_ptr()), metric.nbytes()});
-    if (layer + 1 < layers) {
-      model.run_layer(layer, hidden, slots, cache);
-    } else {
-      model.write_keys_values(layer, hidden, slots, cache);
-    }
+    hidden = {};
   }
   metrics.commit();
   Meta meta;
@@ -119,7 +117,7 @@ void Samples::prefill(const Session& session, const std::vector<std::int32_t>& i
   meta.token_count = count;
   Output output = Output::create(path, true);
   Writer writer(output);
-  writer.begin_member(meta, ids);
+  writer.begin_member(meta, ids, importance_of(result, meta, 0));
   Bytes bytes;
   for (const auto& [layer, kind] : meta.tensors()) {
     TensorView view = meta.shape_of({.kind = kind,
@@ -169,6 +167,15 @@ TensorView Samples::rows(std::size_t window, std::uint32_t layer, format::Kind k
     }
   }
   throw std::logic_error("a sample without a layer");
+}
+
+std::span<const std::uint8_t> Samples::importance(std::size_t window, std::uint32_t layer,
+                                                  format::Kind kind) const {
+  const auto count = static_cast<std::size_t>(tokens(window));
+  const auto rows = importance_rows(meta());
+  const auto found = std::find(rows.begin(), rows.end(), std::pair{layer, kind});
+  return std::span(importance_[window])
+      .subspan(static_cast<std::size_t>(found - rows.begin()) * count, count);
 }
 
 const at::Tensor& Samples::query_metric(std::uint32_t layer) const { return metrics_.at(layer); }

@@ -36,6 +36,9 @@ class Samples {
   const Meta& meta() const { return files_.front()->meta(0); }
   // Raw rows as they lie in the file.
   TensorView rows(std::size_t window, std::uint32_t layer, format::Kind kind) const;
+  // IMPT's bytes, a token one.
+  std::span<const std::uint8_t> importance(std::size_t window, std::uint32_t layer,
+                                           format::Kind kind) const;
   // Sum of w w^T over sampled queries, w the query as a key before it sees it, un-rotated: what
   // an error of a key weighs. f64 [kv heads, dim, dim].
   const at::Tensor& query_metric(std::uint32_t layer) const;
@@ -46,6 +49,7 @@ class Samples {
   void add_metrics(const std::string& path);
 
   std::vector<std::unique_ptr<IndexedFile>> files_;
+  std::vector<Importance> importance_;
   std::vector<at::Tensor> metrics_;  // by layer: sums over the windows
 };
 

@@ -131,9 +131,7 @@ TileSteps ClpMember::steps_of(const format::TileHeader& tile, int base) const {
   }
   const auto first = found->second.begin() + static_cast<std::ptrdiff_t>(tile.token_begin);
   steps.tokens.assign(first, first + tile.token_count);
-  for (std::size_t t = 0; t < steps.tokens.size(); ++t) {
-    if (steps.tokens[t] <= kExactStep) steps.exact.push_back(static_cast<std::uint16_t>(t));
-  }
+  steps.exact = exact_tokens(steps.tokens);
   return steps;
 }
 

@@ -295,4 +295,12 @@ std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> imp
   return steps;
 }
 
+std::vector<std::uint16_t> exact_tokens(std::span<const std::int8_t> steps) {
+  std::vector<std::uint16_t> exact;
+  for (std::size_t t = 0; t < steps.size(); ++t) {
+    if (steps[t] <= kExactStep) exact.push_back(static_cast<std::uint16_t>(t));
+  }
+  return exact;
+}
+
 }  // namespace kv

@@ -67,5 +67,6 @@ class TensorCoder {
 // sink, is worth its bits as they are.
 inline constexpr int kExactStep = -7;
 std::vector<std::int8_t> steps_from_importance(std::span<const std::uint8_t> importance);
+std::vector<std::uint16_t> exact_tokens(std::span<const std::int8_t> steps);
 
 }  // namespace kv

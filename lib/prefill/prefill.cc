@@ -83,19 +83,6 @@ Meta Prefiller::meta_of(const Document& document, std::size_t chunk, std::size_t
 namespace {
 
 // Of the slots from `first_slot` on, all that the member holds.
-Importance importance_of(const ForwardResult& result, const Meta& meta, std::int64_t first_slot) {
-  Importance bytes(result.importance.empty() ? 0 : importance_size_bytes(meta));
-  const auto first = static_cast<std::size_t>(first_slot);
-  const auto count = static_cast<std::size_t>(meta.token_count);
-  std::span<std::uint8_t> rest = bytes;
-  for (const TokenImportance& layer : result.importance) {
-    for (const std::vector<float>* weights : {&layer.keys, &layer.values}) {
-      put_importance(std::span(*weights).subspan(first, count), rest.first(count));
-      rest = rest.subspan(count);
-    }
-  }
-  return bytes;
-}
 
 }  // namespace
 
@@ -196,6 +183,20 @@ bool Prefiller::already_done(const std::string& path, const Document& document) 
                path);
   }
   return true;
+}
+
+Importance importance_of(const ForwardResult& result, const Meta& meta, std::int64_t first_slot) {
+  Importance bytes(result.importance.empty() ? 0 : importance_size_bytes(meta));
+  const auto first = static_cast<std::size_t>(first_slot);
+  const auto count = static_cast<std::size_t>(meta.token_count);
+  std::span<std::uint8_t> rest = bytes;
+  for (const TokenImportance& layer : result.importance) {
+    for (const std::vector<float>* weights : {&layer.keys, &layer.values}) {
+      put_importance(std::span(*weights).subspan(first, count), rest.first(count));
+      rest = rest.subspan(count);
+    }
+  }
+  return bytes;
 }
 
 }  // namespace kv

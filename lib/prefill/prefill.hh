@@ -64,6 +64,9 @@ class Prefiller {
   std::optional<CacheFile> prefix_;
 };
 
+// IMPT of the slots from `first_slot` on; empty where the weights were not asked for.
+Importance importance_of(const ForwardResult& result, const Meta& meta, std::int64_t first_slot);
+
 struct BatchOptions {
   std::string out_dir;
   Shard shard;
