@@ -6,6 +6,7 @@
 #include <c10/util/BFloat16.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -13,7 +14,7 @@
 namespace kv {
 namespace {
 
-constexpr std::int64_t kScoresAtOnce = 1 << 20;
+constexpr std::int64_t kScoresAtOnce = 1 << 22;
 constexpr std::int64_t kRowsAtOnce = 16;  // times heads of a group: one multiplication
 
 // Some of the sampled rows: their attention to all slots, then what each slot was to them. A slot's
@@ -39,6 +40,12 @@ class Chunk {
     attention_ = std::make_unique_for_overwrite<float[]>(all * static_cast<std::size_t>(stride_));
     outputs_.resize(all * static_cast<std::size_t>(geometry_.v_dim));
     inverse_.resize(all);
+    squares_.resize(all);
+    for (std::size_t i = 0; i < all; ++i) {
+      const auto row = i / static_cast<std::size_t>(group_) % positions_.size();
+      row_positions_.push_back(positions_[row]);
+    }
+    means_.resize(static_cast<std::size_t>(geometry_.kv_heads * geometry_.v_dim));
   }
 
   // Off a multiple of 4 KiB, which columns of attention would then share cache sets.
@@ -61,54 +68,114 @@ class Chunk {
                        [](T value) { return static_cast<float>(value); });
       }
     });
+    parallel_items(geometry_.kv_heads, [&](std::int64_t head) { centre(head); });
   }
 
   void add(std::vector<double>& keys, std::vector<double>& values) const {
-    parallel_ranges(cache_.size, kTileSlots, [&](std::int64_t begin, std::int64_t end) {
-      thread_local std::vector<float> squares, value;
-      thread_local std::vector<T> raw;
-      squares.resize(static_cast<std::size_t>(rows_ * group_));
-      value.resize(static_cast<std::size_t>(geometry_.v_dim));
-      raw.resize(value.size());
-      for (std::int64_t slot = begin; slot < end; ++slot) {
-        const auto [first, last] = rows_of(cache_.positions[static_cast<std::size_t>(slot)]);
-        if (first >= last) continue;
-        for (std::int64_t head = 0; head < geometry_.kv_heads; ++head) {
-          values_.get_value(head, slot, raw.data());
-          std::ranges::copy(raw, value.begin());
-          double sum = 0;
-          const std::int64_t from = index(head, first), count = (last - first) * group_;
-          for (std::int64_t i = 0; i < count; ++i) {
-            const auto row = static_cast<std::size_t>(from + i);
-            const float a = attention_[row * static_cast<std::size_t>(stride_) +
-                                       static_cast<std::size_t>(slot)] *
-                            inverse_[row];
-            squares[static_cast<std::size_t>(i)] = a * a;
-            sum += static_cast<double>(a * a);
-          }
-          values[static_cast<std::size_t>(slot)] += sum;
-          keys[static_cast<std::size_t>(slot)] += static_cast<double>(
-              row_ops<T>().spread(squares.data(), outputs_.data() + from * geometry_.v_dim, count,
-                                  value.data(), geometry_.v_dim));
+    parallel_items(static_cast<std::int64_t>(cache_.tiles.size()), [&](std::int64_t tile) {
+      const auto [first, last] = rows_of(cache_.tiles[static_cast<std::size_t>(tile)]);
+      if (first >= last) return;
+      const std::int64_t from = tile * kTileSlots;
+      const std::int64_t slots = std::min(kTileSlots, cache_.size - from);
+      for (std::int64_t head = 0; head < geometry_.kv_heads; ++head) {
+        const TileSums sums = sums_of(tile, head, first, last);
+        for (std::int64_t i = 0; i < slots; ++i) {
+          const auto slot = static_cast<std::size_t>(from + i);
+          keys[slot] += static_cast<double>(sums.keys[static_cast<std::size_t>(i)]);
+          values[slot] += static_cast<double>(sums.values[static_cast<std::size_t>(i)]);
         }
       }
+      at::native::cpublas::brgemm_release(false);
     });
   }
 
  private:
+  struct TileSums {
+    std::array<float, kTileSlots> keys{}, values{};
+  };
+
   std::int64_t index(std::int64_t head, std::int64_t row) const {
     return (head * rows_ + row) * group_;
   }
 
-  // Rows [first, last) that count for a token at this position; rows ascend.
-  std::pair<std::int64_t, std::int64_t> rows_of(std::int64_t position) const {
+  // Rows [first, last) that count for some slot of the tile; rows ascend.
+  std::pair<std::int64_t, std::int64_t> rows_of(const TileSpan& span) const {
     const auto before = [&](std::int64_t limit) {
       return std::ranges::lower_bound(positions_, limit, {},
                                       [](std::int32_t p) { return std::int64_t{p}; }) -
              positions_.begin();
     };
-    return {before(position + ImportanceMeter::kLeastDistance),
-            window_ > 0 ? before(position + window_) : rows_};
+    return {before(span.least + ImportanceMeter::kLeastDistance),
+            window_ > 0 ? before(std::int64_t{span.greatest} + window_) : rows_};
+  }
+
+  // The products o v of rows and slots are one multiplication. So that |v|^2 - 2 o v + |o|^2 does
+  // not cancel, o and v are taken from the rows' mean o, which is what they come near to where most
+  // rows attend to one token.
+  TileSums sums_of(std::int64_t tile, std::int64_t head, std::int64_t first,
+                   std::int64_t last) const {
+    thread_local std::vector<float> slots, products;  // [v_dim][kTileSlots], [rows][kTileSlots]
+    thread_local std::vector<T> value;
+    const std::int64_t width = geometry_.v_dim, count = (last - first) * group_;
+    slots.resize(static_cast<std::size_t>(width * kTileSlots));
+    products.resize(static_cast<std::size_t>(count * kTileSlots));
+    value.resize(static_cast<std::size_t>(width));
+    const float* mean = means_.data() + head * width;
+    std::array<float, kTileSlots> squares{};
+    for (std::int64_t i = 0; i < kTileSlots; ++i) {
+      values_.get_value(head, tile * kTileSlots + i, value.data());
+      float* out = slots.data() + i;
+      for (std::int64_t c = 0; c < width; ++c) {
+        out[c * kTileSlots] = static_cast<float>(value[static_cast<std::size_t>(c)]);
+      }
+    }
+    for (std::int64_t c = 0; c < width; ++c) {
+      float* row = slots.data() + c * kTileSlots;
+      for (std::size_t i = 0; i < squares.size(); ++i) {
+        row[i] -= mean[c];
+        squares[i] += row[i] * row[i];
+      }
+    }
+    const std::int64_t begin = index(head, first);
+    at::native::cpublas::brgemm(count, kTileSlots, width, width, kTileSlots, kTileSlots, false,
+                                outputs_.data() + begin * width,
+                                static_cast<const float*>(slots.data()), products.data(), false);
+    TileSums sums;
+    const WeighedKeys keys{.count = kTileSlots,
+                           .positions = cache_.positions.data() + tile * kTileSlots,
+                           .squares = squares.data(),
+                           .nearest = ImportanceMeter::kLeastDistance,
+                           .window = window_,
+                           .key_sums = sums.keys.data(),
+                           .value_sums = sums.values.data()};
+    row_ops<float>().weigh(keys,
+                           {.count = count,
+                            .positions = row_positions_.data() + begin,
+                            .attention = attention_.get() + begin * stride_ + tile * kTileSlots,
+                            .attention_stride = stride_,
+                            .inverses = inverse_.data() + begin,
+                            .products = products.data(),
+                            .squares = squares_.data() + begin});
+    return sums;
+  }
+
+  // Takes the mean of the head's outputs from each.
+  void centre(std::int64_t head) {
+    const std::int64_t width = geometry_.v_dim, count = rows_ * group_;
+    float* mean = means_.data() + head * width;
+    float* outputs = outputs_.data() + index(head, 0) * width;
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t c = 0; c < width; ++c) mean[c] += outputs[i * width + c];
+    }
+    for (std::int64_t c = 0; c < width; ++c) mean[c] /= static_cast<float>(count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      float& square = squares_[static_cast<std::size_t>(index(head, 0) + i)];
+      for (std::int64_t c = 0; c < width; ++c) {
+        float& output = outputs[i * width + c];
+        output -= mean[c];
+        square += output * output;
+      }
+    }
   }
 
   // Tiles [first, last) that hold all that rows at these positions may see.
@@ -153,9 +220,12 @@ class Chunk {
   std::int64_t window_, group_;
   std::span<const std::int32_t> positions_;
   std::int64_t rows_, stride_;
-  std::unique_ptr<float[]> attention_;  // [kv heads][rows][group][stride]
-  std::vector<float> outputs_;          // [kv heads][rows][group][v_dim]
-  std::vector<float> inverse_;          // of the sums of attention_'s rows
+  std::unique_ptr<float[]> attention_;       // [kv heads][rows][group][stride]
+  std::vector<float> outputs_;               // [kv heads][rows][group][v_dim], from means_
+  std::vector<float> squares_;               // of outputs_'s rows
+  std::vector<float> means_;                 // [kv heads][v_dim]
+  std::vector<std::int32_t> row_positions_;  // [kv heads][rows][group]
+  std::vector<float> inverse_;               // of the sums of attention_'s rows
 };
 
 }  // namespace

@@ -189,37 +189,39 @@ void softmax(const SoftmaxBlock& block, const float* scores, std::int32_t positi
   sum += hn::GetLane(hn::SumOfLanes(d, total));
 }
 
-float spread(const float* weights, const float* rows, std::int64_t count, const float* x,
-             std::int64_t width) {
-  const Full full;
-  auto total = hn::Zero(full);
-  float tail = 0;
-  for_each_vector(width, [&](auto d, std::int64_t i) {
-    const auto centre = hn::LoadU(d, x + i);
-    const auto square = [&](std::int64_t row, auto sum) {
-      const auto difference = hn::LoadU(d, rows + row * width + i) - centre;
-      return hn::MulAdd(difference * hn::Set(d, weights[row]), difference, sum);
-    };
-    auto even = hn::Zero(d), odd = hn::Zero(d);  // two sums: one would wait for itself
-    std::int64_t row = 0;
-    for (; row + 2 <= count; row += 2) {
-      even = square(row, even);
-      odd = square(row + 1, odd);
+// Sums a^2, and a^2 |v - o|^2 from its three products.
+void weigh(const WeighedKeys& keys, const WeighingRows& rows) {
+  const Full d;
+  const hn::RebindToSigned<Full> di;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto before = hn::Set(di, static_cast<std::int32_t>(keys.nearest - 1));
+  const auto window = hn::Set(di, keys.window > 0 ? static_cast<std::int32_t>(keys.window)
+                                                  : std::numeric_limits<std::int32_t>::max());
+  for (std::int64_t i = 0; i < keys.count; i += lanes) {
+    const auto positions = hn::LoadU(di, keys.positions + i);
+    const auto squares = hn::LoadU(d, keys.squares + i);
+    auto key_sums = hn::LoadU(d, keys.key_sums + i), value_sums = hn::LoadU(d, keys.value_sums + i);
+    for (std::int64_t row = 0; row < rows.count; ++row) {
+      const auto distance = hn::Set(di, rows.positions[row]) - positions;
+      const auto counts = hn::And(distance > before, window > distance);
+      const auto a = hn::LoadU(d, rows.attention + row * rows.attention_stride + i) *
+                     hn::Set(d, rows.inverses[row]);
+      const auto weight = hn::IfThenElseZero(hn::RebindMask(d, counts), a * a);
+      const auto products = hn::LoadU(d, rows.products + row * keys.count + i);
+      const auto apart =
+          hn::NegMulAdd(hn::Set(d, 2.0f), products, squares + hn::Set(d, rows.squares[row]));
+      value_sums += weight;
+      key_sums = hn::MulAdd(weight, hn::Max(apart, hn::Zero(d)), key_sums);
     }
-    if (row < count) even = square(row, even);
-    if constexpr (std::is_same_v<decltype(even), decltype(total)>) {
-      total += even + odd;
-    } else {
-      tail += hn::GetLane(even + odd);
-    }
-  });
-  return hn::GetLane(hn::SumOfLanes(full, total)) + tail;
+    store(d, key_sums, keys.key_sums + i);
+    store(d, value_sums, keys.value_sums + i);
+  }
 }
 
 template <typename T>
 RowOps<T> table() {
   return {rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>,
-          softmax<T>,         scale<T>,       spread};
+          softmax<T>,         scale<T>,       weigh};
 }
 RowOps<float> table_f32() { return table<float>(); }
 RowOps<c10::BFloat16> table_bf16() { return table<c10::BFloat16>(); }

@@ -15,6 +15,25 @@ struct SoftmaxBlock {
   std::int64_t window = 0;
 };
 
+// Keys whose importance grows by what some rows see in them: importance.hh.
+struct WeighedKeys {
+  std::int64_t count = 0;  // a multiple of 64
+  const std::int32_t* positions = nullptr;
+  const float* squares = nullptr;  // |v|^2
+  std::int64_t nearest = 0;        // least distance that counts
+  std::int64_t window = 0;         // 0, or what all distances are below
+  float *key_sums = nullptr, *value_sums = nullptr;
+};
+struct WeighingRows {
+  std::int64_t count = 0;
+  const std::int32_t* positions = nullptr;
+  const float* attention = nullptr;  // [rows][attention_stride], to each key, times 1 / inverses
+  std::int64_t attention_stride = 0;
+  const float* inverses = nullptr;
+  const float* products = nullptr;  // [rows][keys], o v
+  const float* squares = nullptr;   // |o|^2
+};
+
 template <typename T>
 struct RowOps {
   // out = x / rms(x) * weight
@@ -31,9 +50,7 @@ struct RowOps {
   void (*softmax)(const SoftmaxBlock& block, const float* scores, std::int32_t position, float& max,
                   float& sum, std::int64_t width, float* output, T* probabilities);
   void (*scale)(const float* x, float factor, std::int64_t n, T* out);
-  // Sum of weights[row] * |row - x|^2 over `rows`, [count][width].
-  float (*spread)(const float* weights, const float* rows, std::int64_t count, const float* x,
-                  std::int64_t width);
+  void (*weigh)(const WeighedKeys& keys, const WeighingRows& rows);
 };
 
 template <typename T>
