@@ -97,6 +97,7 @@ if(KVTOOLS_TORCH)
     message(STATUS \"Linking: \${link} -> \${torch}\")
     file(CREATE_LINK \"\${torch}\" \"\${link}\" SYMBOLIC)")
 endif()
+get_property(kv_cuda_kernels GLOBAL PROPERTY KV_CUDA_KERNELS)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/kvtoolsConfig.cmake.in
   ${PROJECT_BINARY_DIR}/kvtoolsConfig.cmake INSTALL_DESTINATION ${kv_package}
   PATH_VARS kv_torch_link)

@@ -2,8 +2,10 @@ kv_test(codec LIBS kv_codec)
 kv_test(baseline LIBS kv_codec)
 kv_test(cachegen LIBS kv_codec)
 kv_test(transcode LIBS kv_codec)
+kv_test(clp LIBS kv_codec kv_kernels)
 target_compile_definitions(transcode_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(planes LIBS kv_codec)
+kv_fuzz(clp LIBS kv_codec kv_kernels)
 kv_fuzz(baseline LIBS kv_codec)
 add_test(NAME cli.kvencode
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/kvencode.sh $<TARGET_FILE_DIR:kvencode>

@@ -12,7 +12,7 @@ struct Options {
   std::string file;
   bool no_importance = false, lossless = false, no_history = false;
   int step = 0;
-  std::string codec = "planes";
+  std::string codec;
   kv::CodecOptions coding;
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -25,7 +25,8 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
-  app.add_option("--codec", o.codec, "planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
+  app.add_option("--codec", o.codec,
+                 "clp, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
       ->type_name("NAME");
   app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
   app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
@@ -50,36 +51,52 @@ void declare(CLI::App& app, Options& o) {
   kv::declare_output(app, o.output);
 }
 
-std::unique_ptr<kv::Codec> encoder_of(const Options& o) {
-  const int level = o.coding.level.value_or(o.lossless ? 0 : -1);
-  const bool lossless = o.codec == "planes" || o.codec == "raw";
+int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 : -1); }
+
+// A lossy level without a codec's name is the codec `clp`.
+std::string codec_of(const Options& o) {
+  if (!o.codec.empty()) return o.codec;
+  if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
+  return level_of(o) == 0 ? "planes" : "clp";
+}
+
+kv::ClpOptions clp_options(const Options& o) {
+  if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
+  kv::ClpOptions clp{
+      .level = o.coding.level.value_or(2), .base_step = o.step, .use_importance = !o.no_importance};
+  if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
+  if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
+  if (o.tokens_per_tile > 0)
+    clp.tokens_per_tile = std::min<std::int64_t>(o.tokens_per_tile, 1 << 15);
+  return clp;
+}
+
+std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec) {
+  const bool lossless = codec == "planes" || codec == "raw";
   if (!lossless) {
-    if (level == 0 || o.lossless) kv::fail_usage("codec {} is not lossless", o.codec);
-    return kv::make_encoder(o.codec, o.coding);
+    if (level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
+    return kv::make_encoder(codec, o.coding);
   }
-  if (level > 0) {
-    kv::fail_usage("level {} is lossy, which codec {} is not; give --lossless, or another --codec",
-                   level, o.codec);
+  if (level_of(o) > 0) {
+    kv::fail_usage("level {} is lossy, which codec {} is not", level_of(o), codec);
   }
-  if (level < 0) kv::fail_usage("give --lossless (-l 0), or a lossy --codec");
   kv::CodecOptions coding = o.coding;
   coding.level.reset();
-  return kv::make_encoder(o.codec, coding);
+  return kv::make_encoder(codec, coding);
 }
 
 int program_body(const Options& o, const kv::Invocation& call) {
+  const std::string codec = codec_of(o);
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
-  if (o.codec == "clp") {
-    options.clp = kv::ClpOptions{.profile = kv::Profile::open(o.coding.profile.value()),
-                                 .base_step = o.step,
-                                 .use_importance = !o.no_importance};
+  if (codec == "clp") {
+    options.clp = clp_options(o);
   } else {
-    encoder = encoder_of(o);
+    encoder = encoder_of(o, codec);
     options.codec = encoder.get();
   }
   // CacheGen's chunk, which decodes alone.
-  if (o.codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
+  if (codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
   options.threads = o.threads;
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);

@@ -97,9 +97,10 @@ std::vector<OwnedTile> ClpMember::decode(std::vector<OwnedTile> coded) {
 OwnedTile ClpMember::decoded(const OwnedTile& tile, ClpColumn& column) {
   const std::string place = place_of(tile);
   const TensorView shape = meta_.shape_of(tile.header);
-  if (tile.header.token_count > kMostTileTokens || tile.header.quality != 0) {
-    fail_input("{}: a tile of {} tokens and quality {}", place, tile.header.token_count,
-               tile.header.quality);
+  if (tile.header.token_count > kMostTileTokens || tile.header.quality != 0 ||
+      shape.shape[0] * shape.row_values() > kMostTileValues) {
+    fail_input("{}: a tile of {} tokens, {} values and quality {}", place, shape.shape[0],
+               shape.shape[0] * shape.row_values(), tile.header.quality);
   }
   const TensorCoder& coder =
       coders_.at(profile_of(tile.data, place))->coder(tile.header, shape.row_values(), place);

@@ -12,6 +12,7 @@
 namespace kv {
 
 inline constexpr std::int64_t kMostTileTokens = 1 << 15;
+inline constexpr std::int64_t kMostTileValues = 1 << 24;
 inline constexpr int kStepGrid = kOctave / 2;  // a token's step is a multiple of half an octave
 inline constexpr int kMostTokenStep = 16;      // half octaves, either way
 inline constexpr int kMostBaseStep = 64;       // eighths of an octave, either way

@@ -39,9 +39,9 @@ std::shared_ptr<const CacheGenProfile> find_cachegen_profile(std::uint64_t hash,
   if (const auto known = g_known.find(hash); known != g_known.end()) return known->second;
   const std::vector<std::string> searched = search_folders("KVTOOLS_PROFILES", "profiles");
   std::vector<fs::path> candidates;
-  for (const fs::path place : searched) {
-    if (place.extension() == ".kvprofile") candidates.push_back(place);
-    candidates.push_back(place / fmt::format("{:016x}.kvprofile", hash));
+  for (const fs::path folder : searched) {
+    if (folder.extension() == ".kvprofile") candidates.push_back(folder);
+    candidates.push_back(folder / fmt::format("{:016x}.kvprofile", hash));
   }
   std::error_code ignored;
   for (const fs::path& path : candidates) {

@@ -2,6 +2,7 @@
 
 #include "clp_member.hh"
 #include "kv/codec/decoded_source.hh"
+#include "kv/codec/profiles.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
@@ -128,11 +129,14 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
       count += tiles[i].header.token_count;
     }
     header.token_count = count;
-    const std::size_t row_bytes = meta.shape_of(header).row_bytes();
+    const TensorView shape = meta.shape_of(header);
+    const std::size_t row_bytes = shape.row_bytes();
+    const std::int64_t step =
+        std::min(tokens, std::max<std::int64_t>(1, kMostTileValues / shape.row_values()));
     const std::uint64_t first = header.token_begin;
     for (std::uint32_t done = 0; done < count; done += header.token_count) {
       header.token_begin = first + done;
-      header.token_count = std::min(static_cast<std::uint32_t>(tokens), count - done);
+      header.token_count = std::min(static_cast<std::uint32_t>(step), count - done);
       const auto from = all.begin() + static_cast<std::ptrdiff_t>(done * row_bytes);
       parts.push_back(
           {header, Bytes(from, from + static_cast<std::ptrdiff_t>(header.token_count * row_bytes)),
@@ -142,13 +146,25 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
+std::shared_ptr<const Profile> profile_for(const Meta& meta, int level, const std::string& place) {
+  if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
+  auto profile = find_profile(meta.model, level);
+  if (!profile) {
+    fail_input(
+        "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
+        "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
+        place, meta.model.name, level, meta.model.name, level);
+  }
+  return profile;
+}
+
 // A layer at a time: the codec `clp` needs the ones before.
 void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                   const Meta& meta, ClpMember& coder, const TranscodeOptions& options) {
+                   const Meta& meta, ClpMember& coder, const ClpOptions& options) {
   std::vector<OwnedTile> layer;
   const auto flush = [&] {
     for (const OwnedTile& tile :
-         coder.encode(cut(std::move(layer), options.clp->tokens_per_tile, meta), *options.clp)) {
+         coder.encode(cut(std::move(layer), options.tokens_per_tile, meta), options)) {
       writer.write_tile(tile.header, tile.data);
     }
     layer.clear();
@@ -189,7 +205,11 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     const std::string place = fmt::format("{}: member {}", source.name(), source.member_index());
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
-    if (options.clp) part.codec = fmt::format("clp level={}", options.clp->profile->level);
+    ClpOptions clp = options.clp.value_or(ClpOptions{});
+    if (options.clp) {
+      if (!clp.profile) clp.profile = profile_for(*meta, clp.level, place);
+      part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
+    }
     if (options.history) {
       part.history.push_back(*options.history);
     } else {
@@ -207,8 +227,8 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     const MemberCopy member(*meta, place, options);
     if (options.clp) {
       ClpMember coder(part, place, options.threads);
-      if (options.clp->use_importance) coder.set_importance(std::move(importance));
-      encode_layers(decoded, writer, member, part, coder, options);
+      if (clp.use_importance) coder.set_importance(std::move(importance));
+      encode_layers(decoded, writer, member, part, coder, clp);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

@@ -15,7 +15,8 @@ namespace kv {
 
 // How the codec `clp` codes.
 struct ClpOptions {
-  std::shared_ptr<const Profile> profile;
+  std::shared_ptr<const Profile> profile;  // null: the one of the member's model and of `level`
+  int level = 2;
   int base_step = 0;                    // eighths of an octave beside the profile's own step
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
   bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
