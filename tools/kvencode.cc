@@ -62,6 +62,10 @@ std::string codec_of(const Options& o) {
 
 kv::ClpOptions clp_options(const Options& o) {
   if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
+  const kv::CodecOptions& c = o.coding;
+  if (c.bits || c.group || c.chunk || c.tables || c.rope) {
+    kv::fail_usage("codec clp has no --bits, --group, --chunk, --tables and --rope");
+  }
   kv::ClpOptions clp{
       .level = o.coding.level.value_or(2), .base_step = o.step, .use_importance = !o.no_importance};
   if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
@@ -92,6 +96,9 @@ int program_body(const Options& o, const kv::Invocation& call) {
   if (codec == "clp") {
     options.clp = clp_options(o);
   } else {
+    if (o.step != 0 || o.no_importance) {
+      kv::fail_usage("codec {} has no --step and --no-importance", codec);
+    }
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();
   }

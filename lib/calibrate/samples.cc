@@ -58,9 +58,12 @@ at::Tensor metric_of(const Session& session, std::int64_t layer, const at::Tenso
          static_cast<double>(seen.size(0) * seen.size(2));
 }
 
-std::string path_of(const SampleOptions& options, const std::vector<std::int32_t>& ids) {
+// Of the model, the seed and the tokens: other caches may lie in the same folder.
+std::string path_of(const Session& session, const SampleOptions& options,
+                    const std::vector<std::int32_t>& ids) {
+  const std::uint64_t seed = xxh3_64(as_bytes(session.identity.fingerprint), options.seed);
   return fmt::format("{}/{:016x}.kv", options.work_dir,
-                     xxh3_64(std::as_bytes(std::span(ids)), options.seed));
+                     xxh3_64(std::as_bytes(std::span(ids)), seed));
 }
 
 }  // namespace
@@ -79,7 +82,7 @@ Samples::Samples(const Session& session, const std::vector<Document>& documents,
       const std::vector<std::int32_t> ids(all.begin() + static_cast<std::ptrdiff_t>(begin),
                                           all.begin() + static_cast<std::ptrdiff_t>(end));
       if (static_cast<std::int64_t>(ids.size()) < kLeastWindow) continue;
-      const std::string path = path_of(options, ids);
+      const std::string path = path_of(session, options, ids);
       if (!fs::exists(path)) prefill(session, ids, path, options, files_.size());
       files_.push_back(std::make_unique<IndexedFile>(path));
       importance_.push_back(files_.back()->importance(0));

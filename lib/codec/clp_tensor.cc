@@ -188,6 +188,11 @@ void TensorCoder::decode(std::span<const TileContext* const> context, ByteView d
   const std::size_t row_bytes =
       static_cast<std::size_t>(profile_.channels) * dtype_size_bytes(dtype);
   const auto tokens = static_cast<std::int64_t>(rows.size() / row_bytes);
+  for (const TileContext* tile : context) {
+    if (tile->steps.size() != static_cast<std::size_t>(tokens)) {
+      fail_input("{}: {} tokens, predicted from a tile of {}", place, tokens, tile->steps.size());
+    }
+  }
   TileCode code = read_tile_code(profile_, tokens, row_bytes, near_of(context), data, place);
   reconstruct(code, predict(context, tokens), dtype, rows, decoded);
   place_exact(code, dtype, rows, decoded);

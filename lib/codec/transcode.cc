@@ -146,14 +146,24 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-std::shared_ptr<const Profile> profile_for(const Meta& meta, int level, const std::string& place) {
+// The profile to code a member with: the one that was given, if it is of the member's model.
+std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& options,
+                                           const std::string& place) {
   if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
-  auto profile = find_profile(meta.model, level);
+  if (options.profile) {
+    const std::string& of = options.profile->model.fingerprint;
+    if (of != meta.model.fingerprint) {
+      fail_input("{}: of model '{}' ({}), the profile is of '{}' ({})", place, meta.model.name,
+                 meta.model.fingerprint, options.profile->model.name, of);
+    }
+    return options.profile;
+  }
+  auto profile = find_profile(meta.model, options.level);
   if (!profile) {
     fail_input(
         "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
         "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
-        place, meta.model.name, level, meta.model.name, level);
+        place, meta.model.name, options.level, meta.model.name, options.level);
   }
   return profile;
 }
@@ -207,7 +217,7 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     if (options.codec) part.codec = options.codec->name();
     ClpOptions clp = options.clp.value_or(ClpOptions{});
     if (options.clp) {
-      if (!clp.profile) clp.profile = profile_for(*meta, clp.level, place);
+      clp.profile = profile_for(*meta, clp, place);
       part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
     }
     if (options.history) {

@@ -19,6 +19,7 @@ std::string human(std::uint64_t bytes) {
 }
 
 std::string codec_name(std::uint16_t id) {
+  if (id == format::kClp) return "clp";  // no codec of single tiles
   try {
     return std::string(codec_by_id(id, "").name());
   } catch (const Error&) {

@@ -127,7 +127,9 @@ grep -q '"kvdecode"' info.json || fail "no kvdecode in the history"
 
 # Refused, and nothing under the final name.
 mkdir clean
-expect 2 'level 3 is lossy.*--lossless' kvencode -l 3 three.kv -o clean/a.kvz
+expect 2 'level 3 is lossy' kvencode --codec planes -l 3 three.kv -o clean/a.kvz
+HOME=/nowhere XDG_DATA_HOME='' expect 3 'no profile of model .*kvcalibrate -m' \
+  kvencode -l 3 three.kv -o clean/a.kvz
 expect 2 'q8_0 is not lossless' kvencode --lossless --codec q8_0 three.kv -o clean/a.kvz
 expect 2 'q8_0 has no --bits' kvencode --codec q8_0 --bits 4 three.kv -o clean/a.kvz
 expect 2 'needs a --profile' kvencode --codec cachegen three.kv -o clean/a.kvz

@@ -262,7 +262,7 @@ TEST_CASE("what does not fit is refused") {
   refused([](Inputs&, kv::Reconstruction& job) { job.n_stride = 31; });
   refused([](Inputs&, kv::Reconstruction& job) { job.x_stride = 7; });
   refused([](Inputs& inputs, kv::Reconstruction&) { inputs.s[31] = 17; });
-  refused([](Inputs& inputs, kv::Reconstruction&) { inputs.s[0] = -9; });
+  refused([](Inputs& inputs, kv::Reconstruction&) { inputs.s[0] = -25; });
   refused([](Inputs& inputs, kv::Reconstruction&) { inputs.f[7] = 25; });
   refused([](Inputs& inputs, kv::Reconstruction&) { inputs.f[7] = 0; });
   refused([](Inputs& inputs, kv::Reconstruction&) { inputs.mean[3] = NAN; });
