@@ -7,6 +7,7 @@
 #   RQ_ONLY     families, separated by spaces (default: all)
 #   RQ_SKIP     recipes left out: zstd/19 takes 45 s of one core a window
 #   RQ_RUN      more options of `rate_quality run`: --no-copy, --device cuda
+#   RQ_LEVELS   of clp (default: 1 2 3 4)
 #   RQ_AT_KLD   where bits are compared (default: 0.001 0.003 0.01)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,7 +30,22 @@ recipes=(
   'zstd/19=zstd -q -19 -T0|||zstd -q -d'
   "fp8_e4m3=$prefill --dtype fp8_e4m3"
   "fp8_e5m2=$prefill --dtype fp8_e5m2"
+  'q8_0=kvencode --codec q8_0 --no-history'
+  'q4_0=kvencode --codec q4_0 --no-history'
 )
+for bits in 2 3 4; do
+  recipes+=("kivi/$bits=kvencode --codec kivi --bits $bits --no-history")
+done
+for level in 1 2 3 4 5; do
+  recipes+=("cachegen-code/$level=kvencode --codec cachegen-code -l $level --no-history")
+done
+# A profile a level, made once from the other split: some minutes each.
+for level in ${RQ_LEVELS:-1 2 3 4}; do
+  for step in -3 0 3; do
+    recipes+=("clp/$level.$step=kvencode --profile $work/profiles/l$level.kvp -l $level --step $step \
+--no-history")
+  done
+done
 
 mkdir -p "$work"
 musique=4
@@ -46,7 +62,18 @@ for recipe in "${recipes[@]}"; do
   arguments+=(--recipe "$recipe")
   families+=("$family")
 done
-read -ra more <<<"${RQ_RUN:-}"
+export KVTOOLS_PROFILES=$work/profiles
+if [[ " ${families[*]} " == *' clp '* ]]; then
+  mkdir -p "$work/profiles"
+  "$bench" windows --split calibration -f -o "$work/calibration.jsonl"
+  for level in ${RQ_LEVELS:-1 2 3 4}; do
+    [ -e "$work/profiles/l$level.kvp" ] ||
+      "$build/tools/kvcalibrate" -m smollm2 --compute f32 -l "$level" --tokens 65536 --jsonl \
+        --work "$work/samples" "$work/calibration.jsonl" -o "$work/profiles/l$level.kvp"
+  done
+fi
+# Tokens that matter are marked in the raw files too.
+read -ra more <<<"${RQ_RUN:-} --prefill-flags=--importance"
 "$bench" run --windows "$work/windows.jsonl" --work "$work" "${more[@]}" "${arguments[@]}" ||
   status=$?
 
