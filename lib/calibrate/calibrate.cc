@@ -15,13 +15,6 @@
 namespace kv {
 namespace {
 
-at::Tensor floats(const TensorView& rows) {
-  at::Tensor out = at::empty({rows.shape[0], rows.row_values()}, at::TensorOptions(at::kFloat));
-  convert(rows.bytes, rows.dtype, {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()},
-          DType::kF32);
-  return out;
-}
-
 at::Tensor floats(const Quads& quads, std::int64_t tokens) {
   at::Tensor out = at::empty({tokens, quads.channels()}, at::TensorOptions(at::kFloat));
   float* to = out.mutable_data_ptr<float>();

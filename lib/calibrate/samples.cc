@@ -9,6 +9,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/einsum.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -182,5 +183,12 @@ std::span<const std::uint8_t> Samples::importance(std::size_t window, std::uint3
 }
 
 const at::Tensor& Samples::query_metric(std::uint32_t layer) const { return metrics_.at(layer); }
+
+at::Tensor floats(const TensorView& rows) {
+  at::Tensor out = at::empty({rows.shape[0], rows.row_values()}, at::TensorOptions(at::kFloat));
+  convert(rows.bytes, rows.dtype, {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()},
+          DType::kF32);
+  return out;
+}
 
 }  // namespace kv

@@ -53,4 +53,7 @@ class Samples {
   std::vector<at::Tensor> metrics_;  // by layer: sums over the windows
 };
 
+// Rows as f32 [tokens, values of a token].
+at::Tensor floats(const TensorView& rows);
+
 }  // namespace kv

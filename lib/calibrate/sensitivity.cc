@@ -16,13 +16,6 @@
 namespace kv {
 namespace {
 
-at::Tensor floats(const TensorView& rows) {
-  at::Tensor out = at::empty({rows.shape[0], rows.row_values()}, at::TensorOptions(at::kFloat));
-  convert(rows.bytes, rows.dtype, {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()},
-          DType::kF32);
-  return out;
-}
-
 // A window of the samples: its cache, and the text at its end.
 class Probe {
  public:
