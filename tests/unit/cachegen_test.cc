@@ -91,7 +91,8 @@ TEST_CASE("cachegen: errors are those of anchors and steps, at all levels") {
     const LossyTile tile(meta, kind, layer);
     std::size_t last = SIZE_MAX;
     for (int level = 1; level <= 9; ++level) {
-      CAPTURE(layer);
+      const auto captured_layer = layer;  // clang 14 captures no binding
+      CAPTURE(captured_layer);
       CAPTURE(level);
       const auto index = static_cast<std::size_t>(level - 1);
       const float step = kCacheGenFactors[index] * 0.5f * static_cast<float>(layer + 1);
@@ -109,8 +110,10 @@ TEST_CASE("cachegen: tokens of every number, rows of two strips, tiles of two st
   for (const auto& [tokens, k_dim] :
        {std::pair(1, 20), std::pair(2, 20), std::pair(10, 3), std::pair(11, 1), std::pair(331, 20),
         std::pair(45, 300), std::pair(1500, 100)}) {
-    CAPTURE(tokens);
-    CAPTURE(k_dim);
+    const auto captured_tokens = tokens;  // clang 14 captures no binding
+    CAPTURE(captured_tokens);
+    const auto captured_k_dim = k_dim;  // clang 14 captures no binding
+    CAPTURE(captured_k_dim);
     Meta meta = lossy_meta(tokens, DType::kF32, k_dim, 1);
     meta.layers.resize(1);
     const Profile profile(meta);
@@ -261,7 +264,8 @@ TEST_CASE("cachegen-code: errors are half of a bin of the row's largest magnitud
   for (int level = 1; level <= 5; ++level) {
     for (const auto& [layer, kind] : meta.tensors()) {
       CAPTURE(level);
-      CAPTURE(layer);
+      const auto captured_layer = layer;  // clang 14 captures no binding
+      CAPTURE(captured_layer);
       const LossyTile tile(meta, kind, layer);
       const auto width = static_cast<std::size_t>(tile.view.row_values());
       Coded coded;
