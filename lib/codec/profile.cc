@@ -69,7 +69,7 @@ template <typename T>
 void take(ByteReader& reader, std::vector<T>& into, std::int64_t count) {
   const ByteView bytes = reader.take(static_cast<std::size_t>(count) * sizeof(T));
   into.resize(static_cast<std::size_t>(count));
-  std::memcpy(into.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(into.data(), bytes.data(), bytes.size());
 }
 
 // A tensor's arrays in file order, for both directions.
