@@ -19,6 +19,7 @@ struct Avx512 {
   static I multiply(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static F multiply(F a, F b) { return _mm512_mul_ps(a, b); }
   static F to_f(I a) { return _mm512_cvtepi32_ps(a); }
+  static I shift_left(I a, int count) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(count)); }
   static I shift_right(I a, int count) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(count)); }
   static I shift_right_each(I a, I counts) { return _mm512_srav_epi32(a, counts); }
   static I clamp(I a, I low, I high) { return _mm512_max_epi32(_mm512_min_epi32(a, high), low); }

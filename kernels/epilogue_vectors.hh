@@ -32,7 +32,8 @@ struct Epilogue {
   }
 
   static I value_of(const Reconstruction& job, const Scale& scale, std::int64_t c, std::int64_t t) {
-    const I product = V::multiply(V::load(job.r + c * job.r_stride + t), scale.factor);
+    const I sum = V::shift_left(V::load(job.r + c * job.r_stride + t), job.g ? job.g[c] : 0);
+    const I product = V::multiply(sum, scale.factor);
     const I residual = V::shift_right_each(V::add(product, scale.round), scale.right);
     return job.p ? V::add(residual, V::load(job.p + c * job.p_stride + t)) : residual;
   }
