@@ -14,3 +14,7 @@ add_test(NAME cli.kvencode
 # What bench/codec.sh runs.
 add_executable(codec_bench ${PROJECT_SOURCE_DIR}/bench/codec.cc)
 target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
+
+# What bench/clp.sh runs.
+add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
+target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::hwy PkgConfig::zstd)
