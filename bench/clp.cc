@@ -1,7 +1,7 @@
-// clp_bench FILE.kv PROFILE.kvp [ROUNDS]: speed of the codec `clp` on one core, warm, in GB/s of bf16
-// values, for each instruction set, stage by stage, beside the limit: 8-bit products on registers
-// alone, over the multiply-adds that a value takes. Then the lossless codec and zstd -3. Best of the
-// rounds: others use the machine too.
+// clp_bench FILE.kv PROFILE.kvp [ROUNDS]: speed of the codec `clp` on one core, warm, in GB/s of
+// bf16 values, for each instruction set, stage by stage, beside the limit: 8-bit products on
+// registers alone, over the multiply-adds that a value takes. Then the lossless codec and zstd -3.
+// Best of the rounds: others use the machine too.
 #include "int8_peak.hh"
 #include "kv/base/error.hh"
 #include "kv/codec/clp_member.hh"
@@ -89,11 +89,11 @@ class Parts {
       const kv::TensorProfile& tensor = *profile.find(layer, kind);
       Weights& weights = weights_.emplace_back();
       weights.tensor = &tensor;
-      weights.basis = std::make_unique<kv::Int8Weights>(tensor.basis, tensor.channels,
-                                                        tensor.channels);
+      weights.basis =
+          std::make_unique<kv::Int8Weights>(tensor.basis, tensor.channels, tensor.channels);
       if (tensor.inputs > 0) {
-        weights.predictor = std::make_unique<kv::Int8Weights>(tensor.predictor, tensor.channels,
-                                                              tensor.inputs);
+        weights.predictor =
+            std::make_unique<kv::Int8Weights>(tensor.predictor, tensor.channels, tensor.inputs);
       }
       for (const std::vector<kv::OwnedTile>& tiles : coded) {
         for (const kv::OwnedTile& tile : tiles) {
@@ -144,8 +144,7 @@ class Parts {
       std::vector<std::int32_t> active(static_cast<std::size_t>(piece.code.plan->used() + 3) / 4);
       std::iota(active.begin(), active.end(), 0);
       const kv::Quads& quads = piece.code.coefficients;
-      const kv::QuadBlock block{quads.quad(0) + 4 * first, quads.channels(),
-                                quads.stride_tokens()};
+      const kv::QuadBlock block{quads.quad(0) + 4 * first, quads.channels(), quads.stride_tokens()};
       kv::int8_dot_active(*weights.basis, {&block, 1}, active, tokens, sums_.take(kMost), kBlock);
     });
   }
@@ -235,7 +234,8 @@ void report(const Sample& sample, const kv::ClpOptions& options, int rounds) {
   std::printf("%.1f M values, %.3f bits a value, %.0f multiply-adds a value\n\n",
               1e-6 * sample.values, 8 * bytes / sample.values, macs);
   std::printf(
-      "| products | peak, G MAC/s | limit, GB/s | decode, GB/s | of the limit | symbols | products | "
+      "| products | peak, G MAC/s | limit, GB/s | decode, GB/s | of the limit | symbols | products "
+      "| "
       "epilogue | rest | encode, GB/s | of decode |\n"
       "|---|---|---|---|---|---|---|---|---|---|---|\n");
   for (const InstructionSet& set : kSets) {
@@ -249,10 +249,11 @@ void report(const Sample& sample, const kv::ClpOptions& options, int rounds) {
     const double encode = seconds_of(sample.raw, options, member, true, rounds);
     const double rest = decode - symbols - products - epilogue;
     const auto each = [&](double seconds) { return 1e9 * seconds / sample.values; };
-    std::printf("| %s | %.0f | %.2f | %.2f | %.0f %% | %.2f | %.2f | %.2f | %.2f | %.2f | %.0f %% |\n",
-                kv::dot_target_name(set.dot), peak, limit, gb / decode, 100 * gb / decode / limit,
-                each(symbols), each(products), each(epilogue), each(rest), gb / encode,
-                100 * decode / encode);
+    std::printf(
+        "| %s | %.0f | %.2f | %.2f | %.0f %% | %.2f | %.2f | %.2f | %.2f | %.2f | %.0f %% |\n",
+        kv::dot_target_name(set.dot), peak, limit, gb / decode, 100 * gb / decode / limit,
+        each(symbols), each(products), each(epilogue), each(rest), gb / encode,
+        100 * decode / encode);
     std::fflush(stdout);
   }
   choose(kSets[0]) || choose(kSets[1]) || choose(kSets[2]) || choose(kSets[3]);

@@ -1,5 +1,6 @@
 #pragma once
-// What benchmarks of one core share: its time, and what its 8-bit products reach on registers alone.
+// What benchmarks of one core share: its time, and what its 8-bit products reach on registers
+// alone.
 
 #include "kv/kernels/int8_dot.hh"
 

@@ -14,6 +14,7 @@ struct Avx2 {
     __m256i value, magnitude;
   };
   static constexpr std::int64_t kLanes = 8, kXBytes = 64;
+  static constexpr std::int64_t kQuads = kPanelQuads;
   static constexpr int kVectors = 2;
   static constexpr bool kCentred = true;
 

@@ -9,7 +9,8 @@ struct Avx512Vnni {
   using Acc = __m512i;
   using X = __m512i;
   static constexpr std::int64_t kLanes = 16, kXBytes = 64;
-  static constexpr int kVectors = 2;
+  static constexpr std::int64_t kQuads = kPanelQuads;
+  static constexpr int kVectors = 4;
   static constexpr bool kCentred = false;
 
   static Acc set(std::int32_t value) { return _mm512_set1_epi32(value); }
@@ -24,8 +25,9 @@ struct Avx512Vnni {
 
   template <class Body>
   static void for_row_groups(Body body) {
-    body(Rows<8>(), 0);
-    body(Rows<8>(), 8);
+    body(Rows<5>(), 0);
+    body(Rows<5>(), 5);
+    body(Rows<6>(), 10);
   }
 };
 

@@ -9,6 +9,7 @@ struct AvxVnni {
   using Acc = __m256i;
   using X = __m256i;
   static constexpr std::int64_t kLanes = 8, kXBytes = 32;
+  static constexpr std::int64_t kQuads = kPanelQuads;
   static constexpr int kVectors = 2;
   static constexpr bool kCentred = false;
 

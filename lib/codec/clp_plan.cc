@@ -38,28 +38,27 @@ SymbolPlan::SymbolPlan(std::span<const Shape> shape, std::span<const std::int8_t
     : rows_(sigma.size()) {
   const std::vector<Run> runs = sort_tokens(steps);
   const Classes& classes = Classes::get();
-  steps_.reserve(sigma.size() * static_cast<std::size_t>(groups()));
+  steps_.resize(sigma.size() * static_cast<std::size_t>(groups()));
+  RansStep* next = steps_.data();
   for (std::size_t k = 0; k < sigma.size(); ++k) {
-    rows_[k].first_step = static_cast<std::uint32_t>(steps_.size());
+    Row& row = rows_[k];
+    row.first_step = static_cast<std::uint32_t>(next - steps_.data());
     for (const Run& run : runs) {
       const ClassCode code = classes.code(shape[k], sigma[k] - run.eighths);
       if (code.zero) break;  // and so are the coarser ones behind it
-      add(run.groups, run.first_group, code);
-      rows_[k].groups += run.groups;
-      used_ = static_cast<std::int64_t>(k) + 1;
+      if (code.low_bits > 0) {
+        low_bits_.push_back({row.first_step + row.groups, run.groups, planes_, code.low_bits});
+        planes_ += run.groups * code.low_bits;
+      }
+      std::fill(next, next + run.groups, RansStep{code.table, kLanes});
+      next += run.groups;
+      row.groups += run.groups;
     }
+    if (row.groups == 0) continue;
+    used_ = static_cast<std::int64_t>(k) + 1;
+    if (row.groups == groups()) next[-1].lanes = last_lanes();
   }
-}
-
-void SymbolPlan::add(std::uint32_t count, std::uint32_t first_group, const ClassCode& code) {
-  const auto first = static_cast<std::uint32_t>(steps_.size());
-  steps_.insert(steps_.end(), count, {code.table, static_cast<std::uint16_t>(kLanes)});
-  if (first_group + count == groups()) {
-    steps_.back().lanes = static_cast<std::uint16_t>(lanes(groups() - 1).size());
-  }
-  if (code.low_bits == 0) return;
-  low_bits_.push_back({first, count, planes_, code.low_bits});
-  planes_ += count * code.low_bits;
+  steps_.resize(static_cast<std::size_t>(next - steps_.data()));
 }
 
 }  // namespace kv

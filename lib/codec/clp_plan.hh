@@ -70,7 +70,9 @@ class SymbolPlan {
     int eighths;
   };
   std::vector<Run> sort_tokens(const TileSteps& steps);
-  void add(std::uint32_t groups, std::uint32_t first_group, const ClassCode& code);
+  std::uint16_t last_lanes() const {
+    return static_cast<std::uint16_t>(lanes(groups() - 1).size());
+  }
 
   std::vector<std::uint16_t> order_;
   std::vector<RansStep> steps_;

@@ -170,16 +170,18 @@ void encode_symbols(std::span<const EncodeSymbols> jobs) {
 void clear_uncoded(const SymbolPlan& plan, std::int64_t tokens, Quads& coefficients) {
   std::vector<std::uint8_t> has_symbols(static_cast<std::size_t>(tokens));
   for (const std::uint16_t token : plan.order()) has_symbols[token] = 1;
+  std::vector<std::int64_t> others;
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    if (!has_symbols[static_cast<std::size_t>(t)]) others.push_back(t);
+  }
   for (std::int64_t q = 0; q < (plan.used() + 3) / 4; ++q) {
     std::uint8_t* quads = coefficients.quad(q);
     for (std::int64_t r = 0; r < 4; ++r) {
-      for (std::int64_t group = plan.row(4 * q + r).groups; group < plan.groups(); ++group) {
-        for (const std::uint16_t token : plan.lanes(group)) quads[4 * token + r] = kZero;
-      }
+      const std::size_t coded = std::size_t{plan.row(4 * q + r).groups} * kLanes;
+      if (coded >= plan.order().size()) continue;
+      for (const std::uint16_t token : plan.order().subspan(coded)) quads[4 * token + r] = kZero;
     }
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      if (!has_symbols[static_cast<std::size_t>(t)]) std::memset(quads + 4 * t, kZero, 4);
-    }
+    for (const std::int64_t t : others) std::memset(quads + 4 * t, kZero, 4);
   }
 }
 
