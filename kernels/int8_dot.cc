@@ -130,6 +130,12 @@ std::span<const DotTarget> dot_targets() {
   return targets;
 }
 
+DotTarget dot_target() { return selected().load(std::memory_order_relaxed)->target; }
+
+bool dot_target_is_fast(DotTarget target) {
+  return target != DotTarget::kScalar && target != DotTarget::kAvx2;
+}
+
 void set_dot_target(DotTarget target) {
   const auto targets = dot_targets();
   require(std::find(targets.begin(), targets.end(), target) != targets.end(),

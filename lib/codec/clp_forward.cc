@@ -95,6 +95,63 @@ void ForwardTransform(const float* matrix, std::int64_t channels, const float* i
   }
 }
 
+void SplitRest(const SplitJob& job) {
+  const Floats d;
+  const Ints ints;
+  const hn::CappedTag<std::uint32_t, 16> words;
+  constexpr float kMost = 127.0f * 128.0f, kLeast = 1e-30f;
+  for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
+    // As bits: NaN is above infinity, and a maximum of floats would lose it.
+    auto bits = hn::Zero(ints);
+    for (std::int64_t c = 0; c < job.channels; ++c) {
+      const auto x = hn::Mul(hn::LoadU(d, job.rest + c * job.tokens + t),
+                             hn::Set(d, job.inverse_width[c]));
+      bits = hn::Max(bits, hn::BitCast(ints, hn::Abs(x)));
+    }
+    const auto most = hn::BitCast(d, bits);
+    const auto finite = hn::RebindMask(d, hn::Lt(bits, hn::Set(ints, 0x7F800000)));
+    const auto usable = hn::And(finite, hn::Gt(most, hn::Set(d, kLeast)));
+    const auto scale = hn::IfThenElseZero(usable, hn::Div(most, hn::Set(d, kMost)));
+    const auto inverse = hn::IfThenElseZero(usable, hn::Div(hn::Set(d, kMost), most));
+    hn::StoreU(hn::IfThenElse(finite, scale, hn::NaN(d)), d, job.scale + t);
+    for (std::int64_t c = 0; c < job.channels; c += 4) {
+      auto high = hn::Zero(ints), low = hn::Zero(ints);
+      for (std::int64_t i = 4; i-- > 0;) {
+        const auto width = hn::Set(d, job.inverse_width[c + i]);
+        const auto x =
+            hn::Mul(hn::Mul(hn::LoadU(d, job.rest + (c + i) * job.tokens + t), width), inverse);
+        const auto n = hn::NearestInt(x);
+        const auto h = hn::ShiftRight<7>(hn::Add(n, hn::Set(ints, 64)));
+        const auto l = hn::Sub(n, hn::ShiftLeft<7>(h));
+        const auto byte = hn::Set(ints, 255), middle = hn::Set(ints, 128);
+        high = hn::Or(hn::ShiftLeft<8>(high), hn::And(hn::Add(h, middle), byte));
+        low = hn::Or(hn::ShiftLeft<8>(low), hn::And(hn::Add(l, middle), byte));
+      }
+      const std::int64_t at = (c * job.tokens) + 4 * t;
+      hn::StoreU(hn::BitCast(words, high), words,
+                 reinterpret_cast<std::uint32_t*>(job.high + at));
+      hn::StoreU(hn::BitCast(words, low), words, reinterpret_cast<std::uint32_t*>(job.low + at));
+    }
+  }
+}
+
+void JoinSums(const JoinJob& job) {
+  const Floats d;
+  const Ints ints;
+  const auto factor = hn::Set(d, 128.0f);
+  for (std::int64_t k = 0; k < job.channels; ++k) {
+    const auto row_scale = hn::Set(d, job.row_scale[k]);
+    for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
+      const std::int64_t at = k * job.tokens + t;
+      const auto high = hn::ConvertTo(d, hn::LoadU(ints, job.high + at));
+      const auto mixed = hn::ConvertTo(d, hn::LoadU(ints, job.mixed + at));
+      const auto sum = hn::Add(hn::Mul(high, factor), mixed);
+      const auto scale = hn::Mul(row_scale, hn::LoadU(d, job.scale + t));
+      hn::StoreU(hn::Mul(sum, scale), d, job.out + at);
+    }
+  }
+}
+
 void LargestBits(const float* coefficients, std::int64_t channels, std::int64_t tokens,
                  std::int32_t* bits) {
   const Ints d;
@@ -140,6 +197,8 @@ HWY_AFTER_NAMESPACE();
 namespace kv {
 HWY_EXPORT(RestByChannel);
 HWY_EXPORT(ForwardTransform);
+HWY_EXPORT(SplitRest);
+HWY_EXPORT(JoinSums);
 HWY_EXPORT(LargestBits);
 HWY_EXPORT(Quantise);
 void rest_by_channel(const RestJob& job) { HWY_DYNAMIC_DISPATCH(RestByChannel)(job); }
@@ -147,6 +206,8 @@ void forward_transform(const float* matrix, std::int64_t channels, const float* 
                        std::int64_t tokens, float* out) {
   HWY_DYNAMIC_DISPATCH(ForwardTransform)(matrix, channels, in, tokens, out);
 }
+void split_rest(const SplitJob& job) { HWY_DYNAMIC_DISPATCH(SplitRest)(job); }
+void join_sums(const JoinJob& job) { HWY_DYNAMIC_DISPATCH(JoinSums)(job); }
 void largest_bits(const float* coefficients, std::int64_t channels, std::int64_t tokens,
                   std::int32_t* bits) {
   HWY_DYNAMIC_DISPATCH(LargestBits)(coefficients, channels, tokens, bits);

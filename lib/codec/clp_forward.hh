@@ -24,6 +24,26 @@ void rest_by_channel(const RestJob& job);
 void forward_transform(const float* matrix, std::int64_t channels, const float* in,
                        std::int64_t tokens, float* out);
 
+// The same product from integers of 15 bits, each as two of 8, high and low, so that the kernels of
+// int8_dot.hh make it: x / width[c], as a share of the token's largest such value, which becomes
+// 127 * 128. `scale` gets what one of these is worth, NaN for a token that is not finite.
+struct SplitJob {
+  const float* rest;  // [channels][tokens]
+  std::int64_t channels, tokens;
+  const float* inverse_width;  // [channels]
+  std::uint8_t *high, *low;    // quads, [channels / 4][tokens][4]
+  float* scale;                // [tokens]
+};
+void split_rest(const SplitJob& job);
+// out[k][t] = (128 * high[k][t] + mixed[k][t]) * row_scale[k] * scale[t]; `out` may be `high`.
+struct JoinJob {
+  const std::int32_t *high, *mixed;  // [channels][tokens]
+  std::int64_t channels, tokens;
+  const float *row_scale, *scale;
+  float* out;
+};
+void join_sums(const JoinJob& job);
+
 // The bits of the largest magnitude of each token: from 0x7F800000 on something is not finite.
 // `tokens` is a multiple of 16.
 void largest_bits(const float* coefficients, std::int64_t channels, std::int64_t tokens,

@@ -68,10 +68,7 @@ class TensorCoder {
   int quantised(std::int64_t coefficient, int eighths, float value) const;
 
  private:
-  // From rows to coefficients; encoders only.
-  struct Inverse {
-    std::vector<float> rows;  // [coefficients][channels]
-  };
+  struct Inverse;  // from rows to coefficients; encoders only
   class Analysis;  // of a tile's rows; encoders only
   // `predicted`: [channels][tile's stride] for who has it already, else null.
   void rebuild(Context context, const std::int32_t* predicted, const TileCode& code, TokenPart part,
@@ -84,7 +81,7 @@ class TensorCoder {
   const TensorProfile& profile_;
   std::optional<Int8Weights> predictor_;  // not where nothing is predicted
   Int8Weights basis_;
-  mutable std::unique_ptr<const Inverse> inverse_;
+  mutable std::shared_ptr<const Inverse> inverse_;
   mutable std::once_flag inverse_once_;
 };
 
