@@ -188,15 +188,15 @@ class TensorCoder::Analysis {
     const auto values = static_cast<std::size_t>(channels * stride);
     std::uint8_t* high = room().quads.take(2 * values);
     std::array<float, kBlockTokens> scale;
-    split_rest({rest, channels, stride, inverse.inverse_width.data(), high, high + values,
-                scale.data()});
+    split_rest(
+        {rest, channels, stride, inverse.inverse_width.data(), high, high + values, scale.data()});
     const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
     std::int32_t* of_high = room().high.take(values);
     std::int32_t* mixed = room().mixed.take(values);
     int8_dot(*inverse.high, std::span(parts, 1), stride, of_high, stride);
     int8_dot(*inverse.mixed, parts, stride, mixed, stride);
-    join_sums({of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(),
-               coefficients});
+    join_sums(
+        {of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(), coefficients});
   }
 
   void fill_thresholds() {

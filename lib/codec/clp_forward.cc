@@ -104,8 +104,8 @@ void SplitRest(const SplitJob& job) {
     // As bits: NaN is above infinity, and a maximum of floats would lose it.
     auto bits = hn::Zero(ints);
     for (std::int64_t c = 0; c < job.channels; ++c) {
-      const auto x = hn::Mul(hn::LoadU(d, job.rest + c * job.tokens + t),
-                             hn::Set(d, job.inverse_width[c]));
+      const auto x =
+          hn::Mul(hn::LoadU(d, job.rest + c * job.tokens + t), hn::Set(d, job.inverse_width[c]));
       bits = hn::Max(bits, hn::BitCast(ints, hn::Abs(x)));
     }
     const auto most = hn::BitCast(d, bits);
@@ -128,8 +128,7 @@ void SplitRest(const SplitJob& job) {
         low = hn::Or(hn::ShiftLeft<8>(low), hn::And(hn::Add(l, middle), byte));
       }
       const std::int64_t at = (c * job.tokens) + 4 * t;
-      hn::StoreU(hn::BitCast(words, high), words,
-                 reinterpret_cast<std::uint32_t*>(job.high + at));
+      hn::StoreU(hn::BitCast(words, high), words, reinterpret_cast<std::uint32_t*>(job.high + at));
       hn::StoreU(hn::BitCast(words, low), words, reinterpret_cast<std::uint32_t*>(job.low + at));
     }
   }

@@ -142,6 +142,23 @@ std::vector<std::vector<ClpMember::Work>> ClpMember::columns_of(std::vector<Owne
   return columns;
 }
 
+void ClpMember::make_coders(std::vector<std::vector<Work>>& columns, const ClpCoders* encoders) {
+  std::vector<Work*> works;
+  std::vector<const ClpCoders*> coders;
+  for (std::vector<Work>& column : columns) {
+    for (Work& work : column) {
+      coders.push_back(encoders ? encoders
+                                : &coders_for(profile_of(work.tile->data, work.place), work.place));
+      works.push_back(&work);
+    }
+  }
+  workers_.each(works.size(), [&](std::size_t i) {
+    Work& work = *works[i];
+    work.coder = &coders[i]->coder(work.tile->header, work.shape.row_values(), work.place);
+    if (encoders) work.coder->prepare_encoding();
+  });
+}
+
 // All that comes before the symbols.
 void ClpMember::begin(Work& work) {
   const format::TileHeader& header = work.tile->header;
@@ -151,8 +168,6 @@ void ClpMember::begin(Work& work) {
     fail_input("{}: a tile of {} tokens, {} values and quality {}", work.place, shape.shape[0],
                shape.shape[0] * shape.row_values(), header.quality);
   }
-  work.coder = &coders_for(profile_of(work.tile->data, work.place), work.place)
-                    .coder(header, shape.row_values(), work.place);
   work.context = work.column->context_of(work.coder->profile(), work.place);
   work.decoded = &work.column->add(header.layer, header.kind);
   work.coder->begin(work.context, work.tile->data, work.place, shape.shape[0], header.dtype,
@@ -164,6 +179,9 @@ std::vector<OwnedTile> ClpMember::decode(std::vector<OwnedTile> coded) {
   std::vector<Work*> works;  // those that have something to decode, by column
   for (std::vector<Work>& column : columns) {
     std::erase_if(column, [](const Work& work) { return work.tile->header.codec != format::kClp; });
+  }
+  make_coders(columns, nullptr);
+  for (std::vector<Work>& column : columns) {
     for (Work& work : column) {
       begin(work);
       work.raw = room(static_cast<std::size_t>(work.shape.shape[0]) * work.shape.row_bytes());
@@ -235,11 +253,11 @@ std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOp
                   [](const Work& work) { return work.tile->header.kind == format::Kind::kE; });
     for (Work& work : column) works.push_back(&work);
   }
+  make_coders(columns, coders.get());
   workers_.each(columns.size(), [&](std::size_t i) {
     for (Work& work : columns[i]) {
       const format::TileHeader& header = work.tile->header;
       work.shape.bytes = work.tile->data;
-      work.coder = &coders->coder(header, work.shape.row_values(), work.place);
       work.context = work.column->context_of(work.coder->profile(), work.place);
       work.decoded = &work.column->add(header.layer, header.kind);
       work.coder->quantise(work.context, work.shape, steps_of(header, options.base_step), work.code,

@@ -77,6 +77,8 @@ class ClpMember {
   std::string place_of(const OwnedTile& tile) const;
   // In the order of decoding, the tiles of each column together.
   std::vector<std::vector<Work>> columns_of(std::vector<OwnedTile>& tiles);
+  // The tensors of the profiles, side by side.
+  void make_coders(std::vector<std::vector<Work>>& columns, const ClpCoders* encoders);
   void begin(Work& work);
   Bytes room(std::size_t size);
   TileSteps steps_of(const format::TileHeader& tile, int base) const;

@@ -52,6 +52,8 @@ class TensorCoder {
   void reconstruct(Context context, const TileCode& code, TokenPart part, DType dtype,
                    std::span<std::byte> rows, TileContext& decoded) const;
 
+  // What encoders need and decoders do not: milliseconds, at first use if not before.
+  void prepare_encoding() const { inverse(); }
   // encode() but for the symbols and the bytes: steps, exact rows, plan, coefficients.
   void quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
                 TileContext& decoded) const;
