@@ -1,4 +1,4 @@
-// clp_bench FILE.kv PROFILE.kvp [ROUNDS]: speed of the codec `clp` on one core, warm, in GB/s of
+// clp_bench FILE.kv [ROUNDS [PROFILE.kvp]]: speed of the codec `clp` on one core, warm, in GB/s of
 // bf16 values, for each instruction set, stage by stage, beside the limit: 8-bit products on
 // registers alone, over the multiply-adds that a value takes. Then the lossless codec and zstd -3.
 // Best of the rounds: others use the machine too.
@@ -6,7 +6,7 @@
 #include "kv/base/error.hh"
 #include "kv/codec/clp_member.hh"
 #include "kv/codec/codec.hh"
-#include "kv/codec/profile.hh"
+#include "kv/codec/profiles.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/rans.hh"
 
@@ -310,14 +310,19 @@ void report_lossless(const Sample& sample, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
-    std::fprintf(stderr, "usage: clp_bench FILE.kv PROFILE.kvp [ROUNDS]\n");
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: clp_bench FILE.kv [ROUNDS [PROFILE.kvp]]\n");
     return 2;
   }
   try {
     const Sample sample = read(argv[1]);
-    const kv::ClpOptions options{.profile = kv::Profile::open(argv[2])};
-    const int rounds = argc > 3 ? std::max(2, std::atoi(argv[3])) : 7;
+    const int rounds = argc > 2 ? std::max(2, std::atoi(argv[2])) : 7;
+    const kv::ClpOptions options{.profile = argc > 3 ? kv::Profile::open(argv[3])
+                                                     : kv::find_profile(sample.meta.model, 2)};
+    if (!options.profile) {
+      std::fprintf(stderr, "SKIPPED: no profile of this model for level 2; see kvcalibrate\n");
+      return 125;
+    }
     report(sample, options, rounds);
     report_lossless(sample, rounds);
     return 0;
