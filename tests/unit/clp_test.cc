@@ -6,11 +6,15 @@
 #include "clp_samples.hh"
 #include "kv/codec/clp_member.hh"
 #include "kv/kernels/epilogue.hh"
+#include "kv/kernels/rans.hh"
 
 #include <doctest/doctest.h>
+#include <hwy/targets.h>
 
+#include <atomic>
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
 namespace {
 
@@ -119,6 +123,56 @@ double worst_error(const std::vector<Layer>& a, const std::vector<Layer>& b) {
   return worst;
 }
 
+double bytes_of(const std::vector<Layer>& layers) {
+  double bytes = 0;
+  for (const Layer& layer : layers) {
+    for (const kv::OwnedTile& tile : layer.tiles) bytes += static_cast<double>(tile.data.size());
+  }
+  return bytes;
+}
+
+// With each kernel in turn, the others at their best; then with all scalar.
+template <typename F>
+void each_target(F&& use) {
+  const auto best = [] {
+    kv::set_dot_target(kv::dot_targets().front());
+    kv::set_epilogue_target(kv::epilogue_targets().front());
+    kv::set_rans_target(kv::rans_best_target());
+    hwy::DisableTargets(0);
+  };
+  for (const kv::DotTarget target : kv::dot_targets()) {
+    CAPTURE(kv::dot_target_name(target));
+    kv::set_dot_target(target);
+    use();
+  }
+  best();
+  for (const kv::EpilogueTarget target : kv::epilogue_targets()) {
+    CAPTURE(kv::epilogue_target_name(target));
+    kv::set_epilogue_target(target);
+    use();
+  }
+  best();
+  for (const kv::RansTarget target : {kv::RansTarget::kAvx512, kv::RansTarget::kAvx2}) {
+    if (!kv::rans_has_target(target)) continue;
+    CAPTURE(kv::rans_target_name(target));
+    kv::set_rans_target(target);
+    use();
+  }
+  best();
+  for (std::int64_t targets = hwy::SupportedTargets(); targets != 0; targets &= targets - 1) {
+    const std::int64_t target = targets & -targets;
+    CAPTURE(hwy::TargetName(target));
+    hwy::DisableTargets(~target);
+    use();
+    hwy::DisableTargets(0);
+  }
+  kv::set_dot_target(kv::DotTarget::kScalar);
+  kv::set_epilogue_target(kv::EpilogueTarget::kScalar);
+  kv::set_rans_target(kv::RansTarget::kScalar);
+  use();
+  best();
+}
+
 TEST_CASE("classes: frequencies of all tables sum to 4096, wider classes cost more") {
   const kv::Classes& classes = kv::Classes::get();
   for (const std::vector<std::uint16_t>& table : classes.tables()) {
@@ -170,17 +224,58 @@ TEST_CASE("members come back within their steps, on every target and any number 
     // A step is about 100 * 2 * kUnit; coefficients that no class codes are lost whole.
     CHECK(worst_error(raw, back) < 60.0);
     CHECK(same_data(back, decoded(coded, tokens, options, 3)));
-    const kv::DotTarget best = kv::dot_targets().front();
-    const kv::EpilogueTarget best_epilogue = kv::epilogue_targets().front();
-    for (const kv::DotTarget target : kv::dot_targets()) {
-      kv::set_dot_target(target);
-      for (const kv::EpilogueTarget epilogue : kv::epilogue_targets()) {
-        kv::set_epilogue_target(epilogue);
-        CHECK(same_data(back, decoded(coded, tokens, options, 1)));
-      }
+    each_target([&] { CHECK(same_data(back, decoded(coded, tokens, options, 1))); });
+  }
+}
+
+TEST_CASE(
+    "encoders of all targets lose the same and write as much, and all decode what they wrote") {
+  const std::int64_t tokens = 700;
+  const kv::ClpOptions options{.profile = make_profile(), .base_step = -8};
+  const std::vector<Layer> raw = raw_layers(tokens, 256);
+  const std::vector<Layer> coded = encoded(raw, tokens, options, 1);
+  const double error = mean_square_error(raw, decoded(coded, tokens, options, 1));
+  each_target([&] {
+    const std::vector<Layer> other = encoded(raw, tokens, options, 1);
+    CHECK(same_data(other, encoded(raw, tokens, options, 4)));
+    CHECK(bytes_of(other) == doctest::Approx(bytes_of(coded)).epsilon(0.001));
+    const double own = mean_square_error(raw, decoded(other, tokens, options, 2));
+    CHECK(own == doctest::Approx(error).epsilon(0.001));
+  });
+}
+
+TEST_CASE("several layers at a time decode as one after another") {
+  const std::int64_t tokens = 300;
+  const kv::ClpOptions options{.profile = make_profile()};
+  const std::vector<Layer> coded = encoded(raw_layers(tokens, 128), tokens, options, 1);
+  const std::vector<Layer> back = decoded(coded, tokens, options, 1);
+  for (const int threads : {1, 2, 5}) {
+    Layer all;
+    for (const Layer& layer : coded) {
+      all.tiles.insert(all.tiles.end(), layer.tiles.begin(), layer.tiles.end());
     }
-    kv::set_dot_target(best);
-    kv::set_epilogue_target(best_epilogue);
+    const Layer together = decoded({all}, tokens, options, threads).front();
+    Layer expected;
+    for (const Layer& layer : back) {
+      expected.tiles.insert(expected.tiles.end(), layer.tiles.begin(), layer.tiles.end());
+    }
+    CHECK(same_data({together}, {expected}));
+  }
+}
+
+TEST_CASE("workers do all work once and throw the first error by number") {
+  for (const int threads : {1, 2, 7}) {
+    kv::Workers workers(threads);
+    for (int round = 0; round < 50; ++round) {
+      std::vector<std::atomic<int>> times(20);
+      workers.each(times.size(), [&](std::size_t i) { ++times[i]; });
+      for (const std::atomic<int>& count : times) CHECK(count == 1);
+      CHECK_THROWS_WITH(workers.each(9,
+                                     [&](std::size_t i) {
+                                       if (i % 4 == 3) throw std::runtime_error(std::to_string(i));
+                                     }),
+                        "3");
+    }
   }
 }
 
@@ -188,14 +283,11 @@ TEST_CASE("finer steps give smaller errors and more bytes") {
   const std::int64_t tokens = 256;
   const std::vector<Layer> raw = raw_layers(tokens, 256);
   double last_error = 1e9;
-  std::size_t last_bytes = 0;
+  double last_bytes = 0;
   for (const int step : {8, 0, -8, -24}) {
     const kv::ClpOptions options{.profile = make_profile(), .base_step = step};
     const std::vector<Layer> coded = encoded(raw, tokens, options, 1);
-    std::size_t bytes = 0;
-    for (const Layer& layer : coded) {
-      for (const kv::OwnedTile& tile : layer.tiles) bytes += tile.data.size();
-    }
+    const double bytes = bytes_of(coded);
     const double error = mean_square_error(raw, decoded(coded, tokens, options, 1));
     CHECK(error < last_error);
     CHECK(bytes > last_bytes);
