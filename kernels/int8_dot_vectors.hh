@@ -4,8 +4,8 @@
 // and all in its own unnamed namespace, see int8_dot_targets.hh.
 //
 // `V` has: Acc (a vector of kLanes int32), X (kLanes quads of activations, kXBytes in the panel),
-// kLanes, kVectors (of a panel: 16 or 32 tokens), kCentred (multiplies x - 128, so that there is no
-// bias), and the functions used below.
+// kLanes, kVectors (of a panel), kRows (outputs at a time), kQuads (of a panel), kCentred
+// (multiplies x - 128, so that there is no bias), and the functions used below.
 
 #include "int8_dot_targets.hh"
 
@@ -36,26 +36,30 @@ void multiply_rows(const DotJob& job, std::int64_t first_quad, const QuadRun* ru
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       if (first_quad == 0) {
-        acc[r][v] = V::set(V::kCentred ? 0 : job.bias[output + r]);
+        acc[r][v] = V::set(V::kCentred || r >= rows ? 0 : job.bias[output + r]);
       } else {
         acc[r][v] = r < rows ? V::load(out + r * job.out_stride + v * V::kLanes) : V::set(0);
       }
     }
   }
-  const std::int8_t* weights = job.tiles + output / kTileOutputs * job.input_tiles * kTileBytes +
-                               output % kTileOutputs * kTileRowBytes;
+  const std::int8_t* weights[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    const std::int64_t c = output + (r < rows ? r : 0);
+    weights[r] = job.tiles + c / kTileOutputs * job.input_tiles * kTileBytes +
+                 c % kTileOutputs * kTileRowBytes;
+  }
   // Few scalar instructions: they would take the products' places.
   for (std::int64_t run = 0; run < run_count; ++run) {
-    const std::int8_t* at = weights + runs[run].offset;
-    const std::int8_t* const end = at + 4 * runs[run].quads;
+    const std::int64_t end = runs[run].offset + 4 * runs[run].quads;
 #pragma GCC unroll 4
-    for (; at != end; at += 4) {
+    for (std::int64_t at = runs[run].offset; at != end; at += 4) {
       typename V::X x[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) x[v] = V::load_x(panel + v * V::kXBytes);
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const auto w = V::broadcast(at + r * kTileRowBytes);
+        const auto w = V::broadcast(weights[r] + at);
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], x[v], w);
       }
@@ -94,20 +98,10 @@ void multiply_panel(const DotJob& job, std::int64_t first_quad, std::int64_t tok
               job.rows[first_quad + i] + 4 * (token + v * V::kLanes));
     }
   }
-  for (std::int64_t output = 0; output < job.outputs; output += kTileOutputs) {
-    V::template for_row_groups([&](auto rows, std::int64_t first) {
-      if (output + first < job.outputs) {
-        multiply_rows<V, decltype(rows)::kRows, kVectors>(job, first_quad, runs, run_count, panel,
-                                                          output + first, token);
-      }
-    });
+  for (std::int64_t output = 0; output < job.outputs; output += V::kRows) {
+    multiply_rows<V, V::kRows, kVectors>(job, first_quad, runs, run_count, panel, output, token);
   }
 }
-
-template <int kCount>
-struct Rows {
-  static constexpr int kRows = kCount;
-};
 
 template <class V>
 void multiply(const DotJob& job) {
