@@ -33,16 +33,17 @@ struct TensorCoder::Inverse {
 void TensorCoder::Inverse::split(const TensorProfile& profile) {
   const auto n = static_cast<std::size_t>(profile.channels);
   constexpr float kMost = 127.0f * 128.0f;
+  std::vector<double> energy;
+  for (const std::int8_t sigma : profile.sigma) energy.push_back(std::exp2(sigma / 4.0));
   std::vector<float> width(n);
   for (std::size_t c = 0; c < n; ++c) {
     double square = 0;
     for (std::size_t k = 0; k < n; ++k) {
-      const double value =
-          profile.basis_value(static_cast<std::int64_t>(c), static_cast<std::int64_t>(k)) *
-          std::exp2(profile.sigma[k] / 8.0);
-      square += value * value;
+      const double weight = profile.basis[c * n + k];
+      square += weight * weight * energy[k];
     }
-    const auto of_channel = static_cast<float>(std::sqrt(square));
+    const auto of_channel =
+        static_cast<float>(std::ldexp(profile.unit[c], profile.gain[c]) * std::sqrt(square));
     width[c] = of_channel > 1e-20f && of_channel < 1e20f ? of_channel : 1.0f;
     inverse_width.push_back(1.0f / width[c]);
   }
@@ -70,7 +71,12 @@ const TensorCoder::Inverse& TensorCoder::inverse() const {
     const std::int64_t n = profile_.channels;
     Matrix basis(n, n);
     for (std::int64_t c = 0; c < n; ++c) {
-      for (std::int64_t k = 0; k < n; ++k) basis(c, k) = profile_.basis_value(c, k);
+      const double unit =
+          std::ldexp(static_cast<double>(profile_.unit[static_cast<std::size_t>(c)]),
+                     profile_.gain[static_cast<std::size_t>(c)]);
+      for (std::int64_t k = 0; k < n; ++k) {
+        basis(c, k) = unit * profile_.basis[static_cast<std::size_t>(c * n + k)];
+      }
     }
     const Matrix inverted = basis.partialPivLu().inverse();
     auto inverse = std::make_shared<Inverse>();
@@ -134,17 +140,15 @@ class TensorCoder::Analysis {
   void add(TokenPart part, const std::int32_t* predicted, std::int64_t predicted_stride) {
     const std::int64_t stride = stride_of(part.last - part.first);
     const auto values = static_cast<std::size_t>(profile_.channels * stride);
-    float* row_major = room().row_major.take(values);
     float* rest = room().rest.take(values);
     float* coefficients = room().coefficients.take(values);
-    const std::size_t row_bytes = rows_.row_bytes();
     const auto count = static_cast<std::size_t>(part.last - part.first);
-    const std::size_t used = count * static_cast<std::size_t>(profile_.channels);
-    convert(
-        rows_.bytes.subspan(static_cast<std::size_t>(part.first) * row_bytes, count * row_bytes),
-        rows_.dtype, std::as_writable_bytes(std::span(row_major, used)), DType::kF32);
-    std::fill(row_major + used, row_major + values, 0.0f);
-    rest_by_channel({row_major, profile_.channels, stride, profile_.mean.data(),
+    const ByteView rows = rows_.bytes.subspan(
+        static_cast<std::size_t>(part.first) * rows_.row_bytes(), count * rows_.row_bytes());
+    // Whole steps of bf16 as they are, by way of f32 what else there is.
+    const bool straight = rows_.dtype == DType::kBF16 && rows.size() == 2 * values;
+    const void* from = straight ? static_cast<const void*>(rows.data()) : floats_of(rows, values);
+    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
                      profile_.unit.data(), predicted ? predicted + part.first : nullptr,
                      predicted_stride, rest});
     transform(rest, stride, coefficients);
@@ -175,6 +179,14 @@ class TensorCoder::Analysis {
   static Scratch& room() {
     thread_local Scratch scratch;
     return scratch;
+  }
+
+  const float* floats_of(ByteView rows, std::size_t values) {
+    float* floats = room().row_major.take(values);
+    const std::size_t used = rows.size() / dtype_size_bytes(rows_.dtype);
+    convert(rows, rows_.dtype, std::as_writable_bytes(std::span(floats, used)), DType::kF32);
+    std::fill(floats + used, floats + values, 0.0f);
+    return floats;
   }
 
   // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.

@@ -1,6 +1,7 @@
 #include "clp_forward.hh"
 
 #include <algorithm>
+#include <bit>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kv/codec/clp_forward.cc"
@@ -16,18 +17,36 @@ using Floats = hn::CappedTag<float, 16>;
 using Ints = hn::CappedTag<std::int32_t, 16>;
 
 #if HWY_TARGET == HWY_SCALAR
-void RestByChannel(const RestJob& job) {
+inline float float_at(const float* at) { return *at; }
+inline float float_at(const std::uint16_t* at) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(*at) << 16);
+}
+template <typename T>
+void rest_of(const RestJob& job) {
+  const T* rows = static_cast<const T*>(job.rows);
   for (std::int64_t c = 0; c < job.channels; ++c) {
     for (std::int64_t t = 0; t < job.tokens; ++t) {
       const float p =
           job.predicted ? static_cast<float>(job.predicted[c * job.predicted_stride + t]) : 0.0f;
-      job.out[c * job.tokens + t] = job.rows[t * job.channels + c] - job.mean[c] - p * job.unit[c];
+      job.out[c * job.tokens + t] =
+          float_at(rows + t * job.channels + c) - job.mean[c] - p * job.unit[c];
     }
   }
 }
 #else
+HWY_INLINE hn::Vec<hn::FixedTag<float, 4> > four_at(const float* at) {
+  return hn::LoadU(hn::FixedTag<float, 4>(), at);
+}
+HWY_INLINE hn::Vec<hn::FixedTag<float, 4> > four_at(const std::uint16_t* at) {
+  const auto bits = hn::PromoteTo(hn::FixedTag<std::uint32_t, 4>(),
+                                  hn::LoadU(hn::FixedTag<std::uint16_t, 4>(), at));
+  return hn::BitCast(hn::FixedTag<float, 4>(), hn::ShiftLeft<16>(bits));
+}
+
 // Four tokens by four channels at a time: the rest costs more than wider vectors would save.
-void RestByChannel(const RestJob& job) {
+template <typename T>
+void rest_of(const RestJob& job) {
+  const T* rows = static_cast<const T*>(job.rows);
   const hn::FixedTag<float, 4> d;
   const hn::FixedTag<std::int32_t, 4> ints;
   const hn::FixedTag<double, 2> pairs;
@@ -41,10 +60,9 @@ void RestByChannel(const RestJob& job) {
     const float* mean = job.mean + c;
     const float* unit = job.unit + c;
     for (std::int64_t t = 0; t < job.tokens; t += 4) {
-      const float* row = job.rows + t * job.channels + c;
-      const auto r0 = hn::LoadU(d, row), r1 = hn::LoadU(d, row + job.channels);
-      const auto r2 = hn::LoadU(d, row + 2 * job.channels);
-      const auto r3 = hn::LoadU(d, row + 3 * job.channels);
+      const T* row = rows + t * job.channels + c;
+      const auto r0 = four_at(row), r1 = four_at(row + job.channels);
+      const auto r2 = four_at(row + 2 * job.channels), r3 = four_at(row + 3 * job.channels);
       const auto a = hn::InterleaveLower(d, r0, r1), b = hn::InterleaveLower(d, r2, r3);
       const auto e = hn::InterleaveUpper(d, r0, r1), f = hn::InterleaveUpper(d, r2, r3);
       const hn::Vec<decltype(d)> of[4] = {low(a, b), high(a, b), low(e, f), high(e, f)};
@@ -60,6 +78,14 @@ void RestByChannel(const RestJob& job) {
   }
 }
 #endif
+
+void RestByChannel(const RestJob& job) {
+  if (job.bf16) {
+    rest_of<std::uint16_t>(job);
+  } else {
+    rest_of<float>(job);
+  }
+}
 
 // Two vectors of tokens by kRows coefficients stay in registers.
 template <std::int64_t kRows>

@@ -10,7 +10,8 @@ namespace kv {
 // out[c][t] = rows[t][c] - mean[c] - predicted[c][t] * unit[c]. `channels` is a multiple of 4,
 // `tokens` one of 16; rows of `out` are `tokens` apart. `predicted` may be null: 0.
 struct RestJob {
-  const float* rows;
+  const void* rows;  // f32, or as they are:
+  bool bf16;
   std::int64_t channels, tokens;
   const float *mean, *unit;
   const std::int32_t* predicted;

@@ -24,6 +24,24 @@ void in_parts(Workers& workers, std::size_t count, F&& use) {
 ClpCoders::ClpCoders(std::shared_ptr<const Profile> profile)
     : profile_(std::move(profile)), slots_(std::make_unique<Slot[]>(profile_->tensors.size())) {}
 
+std::shared_ptr<const ClpCoders> ClpCoders::of(const std::shared_ptr<const Profile>& profile) {
+  constexpr std::size_t kMost = 4;
+  static std::mutex mutex;
+  static std::vector<std::shared_ptr<const ClpCoders>> used;  // the last at the end
+  const std::lock_guard lock(mutex);
+  auto found = std::find_if(used.begin(), used.end(), [&](const auto& coders) {
+    return &coders->profile() == profile.get() ||
+           (profile->hash != 0 && coders->profile().hash == profile->hash);
+  });
+  if (found == used.end()) {
+    if (used.size() == kMost) used.erase(used.begin());
+    used.push_back(std::make_shared<const ClpCoders>(profile));
+    found = used.end() - 1;
+  }
+  std::rotate(found, found + 1, used.end());
+  return used.back();
+}
+
 const TensorCoder& ClpCoders::coder(const format::TileHeader& tile, std::int64_t channels,
                                     const std::string& place) const {
   const TensorProfile* profile = profile_->find(tile.layer, tile.kind);
@@ -93,8 +111,8 @@ std::string ClpMember::place_of(const OwnedTile& tile) const {
 }
 
 const ClpCoders& ClpMember::coders_for(std::uint64_t hash, const std::string& place) {
-  std::unique_ptr<ClpCoders>& coders = coders_[hash];
-  if (!coders) coders = std::make_unique<ClpCoders>(require_profile(hash, place));
+  std::shared_ptr<const ClpCoders>& coders = coders_[hash];
+  if (!coders) coders = ClpCoders::of(require_profile(hash, place));
   return *coders;
 }
 
@@ -244,8 +262,8 @@ TileSteps ClpMember::steps_of(const format::TileHeader& tile, int base) const {
 }
 
 std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOptions& options) {
-  std::unique_ptr<ClpCoders>& coders = coders_[options.profile->hash];
-  if (!coders) coders = std::make_unique<ClpCoders>(options.profile);
+  std::shared_ptr<const ClpCoders>& coders = coders_[options.profile->hash];
+  if (!coders) coders = ClpCoders::of(options.profile);
   std::vector<std::vector<Work>> columns = columns_of(raw);
   std::vector<Work*> works;
   for (std::vector<Work>& column : columns) {

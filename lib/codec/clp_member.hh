@@ -26,6 +26,8 @@ struct OwnedTile {
 class ClpCoders {
  public:
   explicit ClpCoders(std::shared_ptr<const Profile> profile);
+  // The process's own, of the few profiles that were used last: members share them.
+  static std::shared_ptr<const ClpCoders> of(const std::shared_ptr<const Profile>& profile);
   const Profile& profile() const { return *profile_; }
   // Throws kInput, with `place`, when the profile has no such tensor or another geometry.
   const TensorCoder& coder(const format::TileHeader& tile, std::int64_t channels,
@@ -85,7 +87,7 @@ class ClpMember {
 
   Meta meta_;
   std::string place_;
-  std::map<std::uint64_t, std::unique_ptr<ClpCoders>> coders_;
+  std::map<std::uint64_t, std::shared_ptr<const ClpCoders>> coders_;
   std::map<std::uint64_t, ClpColumn> columns_;  // by first token
   std::map<std::pair<std::uint32_t, format::Kind>, std::vector<std::int8_t>> steps_;
   std::vector<Bytes> spare_data_;
