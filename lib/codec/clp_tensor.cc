@@ -13,7 +13,7 @@ namespace {
 
 // Tokens that are done from the prediction to the rows before the next: their sums stay in the
 // second-level cache.
-constexpr std::int64_t kBlockTokens = 128;
+constexpr std::int64_t kBlockTokens = 256;
 
 std::vector<QuadBlock> blocks_of(TensorCoder::Context context, std::int64_t first) {
   std::vector<QuadBlock> blocks;
