@@ -2,15 +2,13 @@
 // A member in the codec `clp`, layer by layer: each layer's tiles need the contexts of the layer
 // before, which are kept here. Private to the folder.
 
-#include "clp_tensor.hh"
+#include "clp_coders.hh"
 #include "kv/codec/transcode.hh"
 #include "kv/container/reader.hh"
 #include "workers.hh"
 
 #include <map>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,40 +18,6 @@ struct OwnedTile {
   format::TileHeader header;
   Bytes data;
   std::uint64_t frame_offset = 0;
-};
-
-// A profile's tensors made ready, each when it is first used. Threads may share it.
-class ClpCoders {
- public:
-  explicit ClpCoders(std::shared_ptr<const Profile> profile);
-  // The process's own, of the few profiles that were used last: members share them.
-  static std::shared_ptr<const ClpCoders> of(const std::shared_ptr<const Profile>& profile);
-  const Profile& profile() const { return *profile_; }
-  // Throws kInput, with `place`, when the profile has no such tensor or another geometry.
-  const TensorCoder& coder(const format::TileHeader& tile, std::int64_t channels,
-                           const std::string& place) const;
-
- private:
-  struct Slot {
-    std::once_flag once;
-    std::optional<TensorCoder> coder;
-  };
-  std::shared_ptr<const Profile> profile_;
-  std::unique_ptr<Slot[]> slots_;  // of profile_->tensors
-};
-
-// Contexts of the tiles that begin at one token.
-class ClpColumn {
- public:
-  std::vector<const TileContext*> context_of(const TensorProfile& profile,
-                                             const std::string& place) const;
-  TileContext& add(std::uint32_t layer, format::Kind kind);
-  // What layers after this one do not use any more.
-  void forget(std::uint32_t layer);
-
- private:
-  std::map<std::pair<std::uint32_t, format::Kind>, TileContext> contexts_;
-  std::vector<TileContext> spare_;  // whose memory serves again
 };
 
 class ClpMember {
