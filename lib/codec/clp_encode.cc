@@ -151,10 +151,9 @@ class TensorCoder::Analysis {
     rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
                      profile_.unit.data(), predicted ? predicted + part.first : nullptr,
                      predicted_stride, rest});
-    transform(rest, stride, coefficients);
     std::array<std::int32_t, kBlockTokens> largest, row{};
+    transform(rest, stride, coefficients, largest.data());
     std::array<float, kBlockTokens> scale{};
-    largest_bits(coefficients, profile_.channels, stride, largest.data());
     for (std::size_t t = 0; t < count; ++t) {
       const std::size_t token = static_cast<std::size_t>(part.first) + t;
       std::int8_t& step = code_.steps.tokens[token];
@@ -190,11 +189,13 @@ class TensorCoder::Analysis {
   }
 
   // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
-  void transform(const float* rest, std::int64_t stride, float* coefficients) {
+  void transform(const float* rest, std::int64_t stride, float* coefficients,
+                 std::int32_t* largest) {
     const Inverse& inverse = coder_.inverse();
     const std::int64_t channels = profile_.channels;
     if (!dot_target_is_fast(dot_target())) {
       forward_transform(inverse.rows.data(), channels, rest, stride, coefficients);
+      largest_bits(coefficients, channels, stride, largest);
       return;
     }
     const auto values = static_cast<std::size_t>(channels * stride);
@@ -207,8 +208,8 @@ class TensorCoder::Analysis {
     std::int32_t* mixed = room().mixed.take(values);
     int8_dot(*inverse.high, std::span(parts, 1), stride, of_high, stride);
     int8_dot(*inverse.mixed, parts, stride, mixed, stride);
-    join_sums(
-        {of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(), coefficients});
+    join_sums({of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(),
+               coefficients, largest});
   }
 
   void fill_thresholds() {

@@ -164,16 +164,19 @@ void JoinSums(const JoinJob& job) {
   const Floats d;
   const Ints ints;
   const auto factor = hn::Set(d, 128.0f);
-  for (std::int64_t k = 0; k < job.channels; ++k) {
-    const auto row_scale = hn::Set(d, job.row_scale[k]);
-    for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
+  for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
+    const auto token_scale = hn::LoadU(d, job.scale + t);
+    auto largest = hn::Zero(ints);
+    for (std::int64_t k = 0; k < job.channels; ++k) {
       const std::int64_t at = k * job.tokens + t;
       const auto high = hn::ConvertTo(d, hn::LoadU(ints, job.high + at));
       const auto mixed = hn::ConvertTo(d, hn::LoadU(ints, job.mixed + at));
       const auto sum = hn::Add(hn::Mul(high, factor), mixed);
-      const auto scale = hn::Mul(row_scale, hn::LoadU(d, job.scale + t));
-      hn::StoreU(hn::Mul(sum, scale), d, job.out + at);
+      const auto x = hn::Mul(sum, hn::Mul(hn::Set(d, job.row_scale[k]), token_scale));
+      hn::StoreU(x, d, job.out + at);
+      largest = hn::Max(largest, hn::BitCast(ints, hn::Abs(x)));
     }
+    hn::StoreU(largest, ints, job.largest + t);
   }
 }
 
@@ -200,11 +203,15 @@ void Quantise(const QuantiseJob& job) {
   for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
     const auto scale = hn::LoadU(d, job.scale + t);
     const auto row = hn::LoadU(ints, job.row + t);
+    const std::int32_t first = job.row[t];
+    const bool same = hn::AllTrue(ints, hn::Eq(row, hn::Set(ints, first)));
     for (std::int64_t k = 0; k < job.channels; k += 4) {
       auto quad = hn::Zero(ints);
       for (std::int64_t i = 4; i-- > 0;) {
         const auto x = hn::Mul(hn::LoadU(d, job.coefficients + (k + i) * job.tokens + t), scale);
-        const auto limit = hn::GatherIndex(d, job.thresholds + (k + i) * kThresholds, row);
+        const float* thresholds = job.thresholds + (k + i) * kThresholds;
+        const auto limit =
+            same ? hn::Set(d, thresholds[first]) : hn::GatherIndex(d, thresholds, row);
         const auto kept = hn::IfThenElseZero(hn::Ge(hn::Abs(x), limit), x);
         const auto n = hn::NearestInt(hn::Max(hn::Min(kept, most), least));
         quad = hn::Add(hn::ShiftLeft<8>(quad), hn::Add(n, hn::Set(ints, 128)));

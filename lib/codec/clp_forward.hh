@@ -36,12 +36,13 @@ struct SplitJob {
   float* scale;                // [tokens]
 };
 void split_rest(const SplitJob& job);
-// out[k][t] = (128 * high[k][t] + mixed[k][t]) * row_scale[k] * scale[t]; `out` may be `high`.
+// out[k][t] = (128 * high[k][t] + mixed[k][t]) * row_scale[k] * scale[t], and largest_bits() of it.
 struct JoinJob {
   const std::int32_t *high, *mixed;  // [channels][tokens]
   std::int64_t channels, tokens;
   const float *row_scale, *scale;
   float* out;
+  std::int32_t* largest;  // [tokens]
 };
 void join_sums(const JoinJob& job);
 
