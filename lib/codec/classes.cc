@@ -108,28 +108,32 @@ Classes::Classes() {
   for (int shape = 0; shape < kShapes; ++shape) {
     for (int i = 0; i < kTableSigmas; ++i) {
       tables_.push_back(make_table(static_cast<Shape>(shape), kLeastSigma + i));
-      // A value x may be 0 or 1: the error grows by 2x - 1 squared steps, the bits shrink.
-      const std::vector<std::uint16_t>& row = tables_.back();
-      const std::size_t zero = row.size() / 2 - 1;
-      const double saved = std::log2(static_cast<double>(row[zero]) / row[zero + 1]);
-      zero_below_.push_back(static_cast<float>(0.5 + 0.5 * kErrorOfBit * std::max(0.0, saved)));
     }
   }
+  fill_places();
 }
 
-float Classes::zero_below(Shape shape, int sigma) const {
-  const ClassCode code = this->code(shape, sigma);
-  if (code.zero) return INFINITY;
-  return code.low_bits > 0 ? 0.5f : zero_below_[code.table];
-}
-
-ClassCode Classes::code(Shape shape, int sigma) const {
-  if (sigma < kLeastCoded[static_cast<std::size_t>(shape)]) return {};
-  int at = std::min(sigma, kMostSigma);
-  int low_bits = 0;
-  for (; at >= 2 * kOctave; at -= kOctave) ++low_bits;
-  return {static_cast<std::uint16_t>(static_cast<int>(shape) * kTableSigmas + at - kLeastSigma),
-          static_cast<std::uint8_t>(low_bits), false};
+void Classes::fill_places() {
+  for (std::size_t shape = 0; shape < kShapes; ++shape) {
+    for (int sigma = kLeastSigma - 1; sigma <= kMostSigma; ++sigma) {
+      ClassCode& code = codes_[shape][place_of(sigma)];
+      float& zero_below = zero_below_[shape][place_of(sigma)];
+      zero_below = INFINITY;
+      if (sigma < kLeastCoded[shape]) continue;
+      int at = sigma;
+      code.zero = false;
+      for (; at >= 2 * kOctave; at -= kOctave) ++code.low_bits;
+      code.table =
+          static_cast<std::uint16_t>(static_cast<int>(shape) * kTableSigmas + at - kLeastSigma);
+      // A value x may be 0 or 1: the error grows by 2x - 1 squared steps, the bits shrink.
+      const std::vector<std::uint16_t>& row = tables_[code.table];
+      const std::size_t zero = row.size() / 2 - 1;
+      const double saved = std::log2(static_cast<double>(row[zero]) / row[zero + 1]);
+      zero_below = code.low_bits > 0
+                       ? 0.5f
+                       : static_cast<float>(0.5 + 0.5 * kErrorOfBit * std::max(0.0, saved));
+    }
+  }
 }
 
 double Classes::cost_bits(Shape shape, int sigma, int value) const {

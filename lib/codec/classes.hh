@@ -4,6 +4,7 @@
 // i places. Their tables are numbers of the format: every coder computes the same ones, from IEEE
 // doubles with +, -, *, / alone, in the order written here.
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -37,11 +38,15 @@ class Classes {
   static const Classes& get();
 
   // `sigma` may be anything; above kMostSigma counts as that.
-  ClassCode code(Shape shape, int sigma) const;
+  ClassCode code(Shape shape, int sigma) const {
+    return codes_[static_cast<std::size_t>(shape)][place_of(sigma)];
+  }
   // Frequencies in 1/4096 by table: 4, 8, 16 or 32 symbols; the last is the escape.
   std::span<const std::vector<std::uint16_t>> tables() const { return tables_; }
   // The absolute value, in steps, below which an encoder does best to write 0. Not of the format.
-  float zero_below(Shape shape, int sigma) const;
+  float zero_below(Shape shape, int sigma) const {
+    return zero_below_[static_cast<std::size_t>(shape)][place_of(sigma)];
+  }
   // Bits that `value` costs; of a class that codes nothing, what losing the value is worth.
   double cost_bits(Shape shape, int sigma, int value) const;
 
@@ -49,8 +54,19 @@ class Classes {
   Classes();
   // Tables exist for deviations below 4 steps; wider ones have low bits.
   static constexpr int kTableSigmas = 2 * kOctave - kLeastSigma;
+  // Places of the grid from one below kLeastSigma, which stands for all that is narrower.
+  static constexpr int kPlaces = kMostSigma - kLeastSigma + 2;
+  template <typename T>
+  using ByPlace = std::array<std::array<T, kPlaces>, kShapes>;
+  static std::size_t place_of(int sigma) {
+    return static_cast<std::size_t>(std::clamp(sigma, kLeastSigma - 1, kMostSigma) -
+                                    (kLeastSigma - 1));
+  }
+  void fill_places();
+
   std::vector<std::vector<std::uint16_t>> tables_;
-  std::vector<float> zero_below_;  // by table
+  ByPlace<ClassCode> codes_;
+  ByPlace<float> zero_below_;
 };
 
 }  // namespace kv

@@ -11,7 +11,7 @@ struct DecodedSource::State {
   Range layers, tokens;
   int threads;
   std::optional<ClpMember> member;
-  std::optional<OwnedTile> ahead;  // read, of the layer behind the one that was decoded
+  std::optional<OwnedTile> ahead;  // read, of the layer behind those that were decoded
   std::deque<OwnedTile> ready;
   OwnedTile current;
 
@@ -35,26 +35,33 @@ struct DecodedSource::State {
     return {tile.header, Bytes(tile.data.begin(), tile.data.end()), tile.frame_offset};
   }
 
-  // The rest of the layer that begins with `first`, decoded.
-  void decode_layer(OwnedTile first) {
-    std::vector<OwnedTile> layer;
-    const std::uint32_t number = first.header.layer;
-    layer.push_back(std::move(first));
+  // The rest of the layer that begins with `first`, decoded, and layers after it while they are
+  // small.
+  void decode_layers(OwnedTile first) {
+    std::vector<OwnedTile> tiles;
+    std::uint32_t layer = first.header.layer;
+    std::size_t before = 0;  // tiles of the layers before this one
+    tiles.push_back(std::move(first));
     while (const std::optional<Tile> tile = read()) {
-      if (tile->header.layer != number) {
-        ahead = owned(*tile);
-        break;
+      if (tile->header.layer != layer) {
+        const std::size_t of_layer = tiles.size() - before;
+        if (tiles.size() + of_layer > member->most_tiles_together()) {
+          ahead = owned(*tile);
+          break;
+        }
+        layer = tile->header.layer;
+        before = tiles.size();
       }
-      layer.push_back(owned(*tile));
+      tiles.push_back(owned(*tile));
     }
-    for (OwnedTile& tile : member->decode(std::move(layer))) {
+    for (OwnedTile& tile : member->decode(std::move(tiles))) {
       if (wanted(tile.header)) ready.push_back(std::move(tile));
     }
   }
 };
 
 DecodedSource::DecodedSource(TileSource& source, Range layers, Range tokens, int threads)
-    : state_(std::make_unique<State>(State{source, layers, tokens, threads})) {}
+    : state_(new State{source, layers, tokens, threads}) {}
 
 DecodedSource::~DecodedSource() = default;
 
@@ -72,11 +79,12 @@ std::optional<Meta> DecodedSource::next_member() {
 
 std::optional<Tile> DecodedSource::next_tile() {
   State& state = *state_;
+  if (state.member) state.member->recycle(std::move(state.current.data));
   while (state.ready.empty()) {
     if (state.ahead) {
       OwnedTile tile = *std::exchange(state.ahead, std::nullopt);
       if (tile.header.codec == format::kClp) {
-        state.decode_layer(std::move(tile));
+        state.decode_layers(std::move(tile));
       } else if (state.wanted(tile.header)) {
         state.ready.push_back(std::move(tile));
       }
@@ -85,7 +93,7 @@ std::optional<Tile> DecodedSource::next_tile() {
     const std::optional<Tile> tile = state.read();
     if (!tile) return std::nullopt;
     if (tile->header.codec == format::kClp) {
-      state.decode_layer(State::owned(*tile));
+      state.decode_layers(State::owned(*tile));
     } else if (state.wanted(tile->header)) {
       return tile;
     }
