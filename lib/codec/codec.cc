@@ -2,6 +2,7 @@
 
 #include "cachegen.hh"
 #include "cachegen_code.hh"
+#include "ecsq.hh"
 #include "ggml_blocks.hh"
 #include "kivi.hh"
 #include "planes.hh"
@@ -12,16 +13,17 @@
 namespace kv {
 namespace {
 
-const std::array<const Codec*, 7>& all_codecs() {
+const std::array<const Codec*, 8>& all_codecs() {
   static const RawCodec raw;
   static const PlanesCodec planes;
+  static const EcsqCodec ecsq;
   static const Q8Codec q8;
   static const Q4Codec q4;
   static const KiviCodec kivi;
   static const CacheGenCodec cachegen;
   static const CacheGenCodeCodec cachegen_code;
-  static const std::array<const Codec*, 7> all = {&raw,  &planes,   &q8,           &q4,
-                                                  &kivi, &cachegen, &cachegen_code};
+  static const std::array<const Codec*, 8> all = {&raw, &planes, &ecsq,     &q8,
+                                                  &q4,  &kivi,   &cachegen, &cachegen_code};
   return all;
 }
 

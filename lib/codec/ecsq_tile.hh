@@ -1,0 +1,28 @@
+#pragma once
+// A tile of the codec `ecsq`, which knows no model: means, steps, a transform and classes of each
+// channel are measured from the tile and stand in it. Layout in kv(5). Private to the folder.
+
+#include "ecsq_scales.hh"
+#include "kv/container/tensor.hh"
+
+#include <optional>
+
+namespace kv {
+
+// How to code a tile.
+struct EcsqPlan {
+  double step = 0.5;                 // of the channels' deviation, all of them together
+  std::vector<std::int8_t> tokens;   // half octaves beside it; empty: 0
+  std::vector<std::uint16_t> exact;  // these are kept as they are, and ...
+  bool find_exact = true;            // ... those whose norm stands out
+  std::int64_t block = 64;           // channels that may be turned into each other
+};
+
+// `rows` is of a floating-point dtype. Nothing where the tile cannot be coded: too large, or of
+// scales too far apart.
+std::optional<Bytes> encode_ecsq(const TensorView& rows, const EcsqPlan& plan);
+// Fills `rows`. Throws kInput, with `place`.
+void decode_ecsq(ByteView data, const TensorView& shape, const std::string& place,
+                 std::span<std::byte> rows);
+
+}  // namespace kv
