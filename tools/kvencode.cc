@@ -10,7 +10,7 @@ namespace {
 
 struct Options {
   std::string file;
-  bool no_importance = false, lossless = false, no_history = false;
+  bool no_importance = false, lossless = false, progressive = false, no_history = false;
   int step = 0;
   std::string codec;
   kv::CodecOptions coding;
@@ -41,6 +41,8 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(-64, 64));
   app.add_flag("--no-importance", o.no_importance, "clp, ecsq: one step for all tokens");
+  app.add_flag("--progressive", o.progressive,
+               "in three qualities, of which kvcat --quality leaves some out");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
@@ -58,6 +60,7 @@ std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
   if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
   if (level_of(o) == 0) return "planes";
+  if (o.progressive) return "ecsq";
   return o.coding.profile ? "clp" : "";
 }
 
@@ -88,6 +91,7 @@ kv::EcsqOptions ecsq_options(const Options& o) {
   if (o.coding.profile) kv::fail_usage("codec ecsq has no --profile");
   return {.level = o.coding.level.value_or(2),
           .base_step = o.step,
+          .refinements = o.progressive ? 2 : 0,
           .tokens_per_tile =
               std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens),
           .use_importance = !o.no_importance};
@@ -112,12 +116,13 @@ int program_body(const Options& o, const kv::Invocation& call) {
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
   if (codec == "clp" || codec == "ecsq" || codec.empty()) {
+    if (codec != "ecsq" && o.progressive) kv::fail_usage("codec clp has no --progressive");
     if (codec != "ecsq") options.clp = clp_options(o);
     if (codec != "clp") options.ecsq = ecsq_options(o);
     if (!call.quiet) options.note = [&](const std::string& text) { kv::note(call, text); };
   } else {
-    if (o.step != 0 || o.no_importance) {
-      kv::fail_usage("codec {} has no --step and --no-importance", codec);
+    if (o.step != 0 || o.no_importance || o.progressive) {
+      kv::fail_usage("codec {} has no --step, --no-importance and --progressive", codec);
     }
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();

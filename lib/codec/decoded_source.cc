@@ -1,6 +1,7 @@
 #include "kv/codec/decoded_source.hh"
 
 #include "clp_member.hh"
+#include "ecsq.hh"
 
 #include <deque>
 
@@ -10,8 +11,9 @@ struct DecodedSource::State {
   TileSource& source;
   Range layers, tokens;
   int threads;
+  Meta meta;
   std::optional<ClpMember> member;
-  std::optional<OwnedTile> ahead;  // read, of the layer behind the one that was decoded
+  std::optional<OwnedTile> ahead;  // read, behind what was decoded
   std::deque<OwnedTile> ready;
   OwnedTile current;
 
@@ -51,10 +53,53 @@ struct DecodedSource::State {
       if (wanted(tile.header)) ready.push_back(std::move(tile));
     }
   }
+
+  // Whether others may refine it.
+  bool refinable(const format::TileHeader& tile) const {
+    return tile.codec == format::kEcsq && meta.quality_layers > 1;
+  }
+
+  // With the refinements that follow it.
+  void decode_refined(OwnedTile base) {
+    const std::string place =
+        fmt::format("{}: member {}: byte {}: layer {} {}", source.name(), source.member_index(),
+                    base.frame_offset, base.header.layer, static_cast<char>(base.header.kind));
+    std::vector<OwnedTile> tiles;
+    tiles.push_back(std::move(base));
+    while (const std::optional<Tile> tile = read()) {
+      if (tile->header.quality == 0) {
+        ahead = owned(*tile);
+        break;
+      }
+      if (tile->header.codec != format::kThirds) {
+        fail_input("{}: codec {} does not refine codec {}", place, tile->header.codec,
+                   format::kEcsq);
+      }
+      tiles.push_back(owned(*tile));
+    }
+    std::vector<ByteView> qualities;
+    for (const OwnedTile& tile : tiles) qualities.emplace_back(tile.data);
+    OwnedTile raw{tiles.front().header, {}, tiles.front().frame_offset};
+    raw.data = decoded_qualities(meta, raw.header, qualities, place);
+    raw.header.codec = format::kRaw;
+    ready.push_back(std::move(raw));
+  }
+
+  void take(OwnedTile tile) {
+    if (tile.header.codec == format::kClp) {
+      decode_layer(std::move(tile));
+    } else if (!wanted(tile.header)) {
+      return;
+    } else if (refinable(tile.header)) {
+      decode_refined(std::move(tile));
+    } else {
+      ready.push_back(std::move(tile));
+    }
+  }
 };
 
 DecodedSource::DecodedSource(TileSource& source, Range layers, Range tokens, int threads)
-    : state_(std::make_unique<State>(State{source, layers, tokens, threads})) {}
+    : state_(std::make_unique<State>(State{source, layers, tokens, threads, {}, {}, {}, {}, {}})) {}
 
 DecodedSource::~DecodedSource() = default;
 
@@ -63,6 +108,7 @@ std::optional<Meta> DecodedSource::next_member() {
   state_->ready.clear();
   std::optional<Meta> meta = state_->source.next_member();
   if (meta) {
+    state_->meta = *meta;
     state_->member.emplace(
         *meta, fmt::format("{}: member {}", state_->source.name(), state_->source.member_index()),
         state_->threads);
@@ -74,21 +120,14 @@ std::optional<Tile> DecodedSource::next_tile() {
   State& state = *state_;
   while (state.ready.empty()) {
     if (state.ahead) {
-      OwnedTile tile = *std::exchange(state.ahead, std::nullopt);
-      if (tile.header.codec == format::kClp) {
-        state.decode_layer(std::move(tile));
-      } else if (state.wanted(tile.header)) {
-        state.ready.push_back(std::move(tile));
-      }
+      state.take(*std::exchange(state.ahead, std::nullopt));
       continue;
     }
     const std::optional<Tile> tile = state.read();
     if (!tile) return std::nullopt;
-    if (tile->header.codec == format::kClp) {
-      state.decode_layer(State::owned(*tile));
-    } else if (state.wanted(tile->header)) {
-      return tile;
-    }
+    const bool as_it_is = tile->header.codec != format::kClp && !state.refinable(tile->header);
+    if (as_it_is && state.wanted(tile->header)) return tile;
+    state.take(State::owned(*tile));
   }
   state.current = std::move(state.ready.front());
   state.ready.pop_front();

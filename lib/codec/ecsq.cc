@@ -26,11 +26,15 @@ std::int64_t block_of(const TensorView& rows) {
 }  // namespace
 
 EcsqCodec::EcsqCodec(const Meta& meta, const EcsqOptions& options, const Importance& importance)
-    : name_(fmt::format("ecsq level={} step={}", options.level, options.base_step)) {
+    : name_(fmt::format("ecsq level={} step={}{}", options.level, options.base_step,
+                        options.refinements > 0 ? " progressive" : "")),
+      refinements_(options.refinements) {
   const LevelSteps& level = kLevels.at(static_cast<std::size_t>(options.level - 1));
   double factor = 1;
   for (int i = 0; i < options.base_step; ++i) factor *= 1.0905077326652577;
   for (int i = 0; i > options.base_step; --i) factor /= 1.0905077326652577;
+  // Two refinements make it the level's.
+  if (refinements_ > 0) factor *= 9;
   key_step_ = level.key * factor;
   value_step_ = level.value * factor;
   if (importance.empty() || !options.use_importance) return;
@@ -51,10 +55,16 @@ void EcsqCodec::decode(const format::TileHeader&, ByteView, const std::string&,
   throw std::logic_error("EcsqCodec: decode_in() has META");
 }
 
-Coded EcsqCodec::encode_in(const Meta&, const format::TileHeader& tile,
+Coded EcsqCodec::encode_in(const Meta& meta, const format::TileHeader& tile,
                            const TensorView& raw) const {
+  return encode_qualities(meta, tile, raw).front();
+}
+
+std::vector<Coded> EcsqCodec::encode_qualities(const Meta&, const format::TileHeader& tile,
+                                               const TensorView& raw) const {
   if (tile.kind != format::Kind::kE && raw.dtype != DType::kI8) {
     EcsqPlan plan{.step = tile.kind == format::Kind::kK ? key_step_ : value_step_,
+                  .refinements = refinements_,
                   .block = block_of(raw)};
     const auto found = steps_.find({tile.layer, tile.kind});
     if (found != steps_.end()) {
@@ -65,21 +75,36 @@ Coded EcsqCodec::encode_in(const Meta&, const format::TileHeader& tile,
     } else if (tile.token_begin == 0) {
       plan.exact.push_back(0);
     }
-    if (auto data = encode_ecsq(raw, plan)) return {id(), *std::move(data)};
+    if (auto qualities = encode_ecsq(raw, plan)) {
+      std::vector<Coded> coded;
+      for (Bytes& data : *qualities) {
+        coded.push_back({coded.empty() ? format::kEcsq : format::kThirds, std::move(data)});
+      }
+      return coded;
+    }
   }
   static const PlanesCodec planes;
-  return {planes.id(), planes.encode(tile, raw)};
+  return {{planes.id(), planes.encode(tile, raw)}};
 }
 
 void EcsqCodec::decode_in(const Meta& meta, const format::TileHeader& tile, ByteView coded,
                           const std::string& place, std::span<std::byte> raw) const {
-  if (tile.kind == format::Kind::kE) fail_input("{}: codec {} is for K, V and L", place, id());
-  if (tile.quality != 0) fail_input("{}: codec {} has no quality {}", place, id(), tile.quality);
+  decode_qualities(meta, tile, {&coded, 1}, place, raw);
+}
+
+void EcsqCodec::decode_qualities(const Meta& meta, const format::TileHeader& tile,
+                                 std::span<const ByteView> qualities, const std::string& place,
+                                 std::span<std::byte> raw) {
+  if (tile.kind == format::Kind::kE)
+    fail_input("{}: codec {} is for K, V and L", place, tile.codec);
+  if (tile.quality != 0) {
+    fail_input("{}: codec {} has no quality {}", place, tile.codec, tile.quality);
+  }
   const TensorView shape = meta.shape_of(tile);
   if (raw.size() != static_cast<std::size_t>(shape.shape[0]) * shape.row_bytes()) {
     fail_input("{}: {} bytes do not hold the tile", place, raw.size());
   }
-  decode_ecsq(coded, shape, place, raw);
+  decode_ecsq(qualities, shape, place, raw);
 }
 
 }  // namespace kv

@@ -23,6 +23,13 @@ class EcsqCodec final : public Codec {
   Bytes encode(const format::TileHeader& tile, const TensorView& raw) const override;
   void decode(const format::TileHeader& tile, ByteView coded, const std::string& place,
               std::span<std::byte> raw) const override;
+  // The tile and its refinements, in the order of the format.
+  std::vector<Coded> encode_qualities(const Meta& meta, const format::TileHeader& tile,
+                                      const TensorView& raw) const;
+  // `qualities`: a tile's data and those of its refinements. Throws kInput.
+  static void decode_qualities(const Meta& meta, const format::TileHeader& tile,
+                               std::span<const ByteView> qualities, const std::string& place,
+                               std::span<std::byte> raw);
   // E, int8, and what is too large or has scales too far apart come out as `planes`.
   Coded encode_in(const Meta& meta, const format::TileHeader& tile,
                   const TensorView& raw) const override;
@@ -31,6 +38,7 @@ class EcsqCodec final : public Codec {
 
  private:
   std::string name_ = "ecsq";
+  int refinements_ = 0;
   double key_step_ = 0, value_step_ = 0;
   std::map<std::pair<std::uint32_t, format::Kind>, std::vector<std::int8_t>> steps_;
 };

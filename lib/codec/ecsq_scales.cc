@@ -16,8 +16,10 @@ struct ScalesHead {
   std::uint16_t rotation_count = 0;
   std::uint8_t mean_bits = 0;   // 0 to 16
   std::uint8_t wider_bits = 0;  // 0 to 7
+  std::uint8_t mean_shift = 0;  // 0 to 15
+  std::array<std::uint8_t, 3> reserved{};
 };
-static_assert(sizeof(ScalesHead) == 8);
+static_assert(sizeof(ScalesHead) == 12);
 
 // 2^(eighths/8), as far as 8 bits say it.
 float factor(int eighths) {
@@ -50,8 +52,12 @@ float Rotation::sine() const {
   return static_cast<float>(2.0 * kAngleUnit * angle / (kUnit + square));
 }
 
-float EcsqScales::step(std::size_t c, int half_octaves) const {
-  return base * factor(wider[c] + kStepGrid * half_octaves);
+float EcsqScales::mean_unit() const { return std::ldexp(base, -mean_shift); }
+
+float EcsqScales::step(std::size_t c, int half_octaves, int quality) const {
+  float at = base;
+  for (int i = 0; i < quality; ++i) at /= 3;
+  return at * factor(wider[c] + kStepGrid * half_octaves);
 }
 
 TensorProfile EcsqScales::classes() const {
@@ -65,7 +71,9 @@ TensorProfile EcsqScales::classes() const {
 }
 
 void EcsqScales::put(ByteWriter& out) const {
-  ScalesHead head{.base = base, .rotation_count = static_cast<std::uint16_t>(rotations.size())};
+  ScalesHead head{.base = base,
+                  .rotation_count = static_cast<std::uint16_t>(rotations.size()),
+                  .mean_shift = static_cast<std::uint8_t>(mean_shift)};
   for (const std::int16_t value : mean) {
     const auto magnitude = static_cast<std::uint16_t>(value < 0 ? ~value : value);
     if (value != 0) {
@@ -96,14 +104,15 @@ void EcsqScales::put(ByteWriter& out) const {
 EcsqScales EcsqScales::from(ByteReader& in, std::int64_t channels, const std::string& place) {
   const auto head = in.get<ScalesHead>();
   if (!(head.base >= kLeastEcsqBase && head.base <= kMostEcsqBase) || head.mean_bits > 16 ||
-      head.wider_bits > 7 || head.rotation_count > kMostRotations) {
+      head.wider_bits > 7 || head.mean_shift > 15 ||
+      head.reserved != std::array<std::uint8_t, 3>{} || head.rotation_count > kMostRotations) {
     fail_input("{}: the head of the tile is out of range", place);
   }
   const auto count = static_cast<std::size_t>(channels);
   const int width = index_bits(channels);
   const ByteView packed = in.take((packed_bits(count, head, width) + 7) / 8);
   BitUnpacker bits(packed);
-  EcsqScales scales{.base = head.base};
+  EcsqScales scales{.base = head.base, .mean_shift = head.mean_shift};
   for (std::size_t c = 0; c < count; ++c) {
     const std::uint32_t mean = bits.get(head.mean_bits);
     const bool negative = head.mean_bits > 0 && (mean >> (head.mean_bits - 1) & 1) != 0;

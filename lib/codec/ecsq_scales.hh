@@ -26,15 +26,17 @@ inline constexpr int kMostAngle = 63;
 
 struct EcsqScales {
   float base = 1;                   // a step: kLeastEcsqBase to kMostEcsqBase
-  std::vector<std::int16_t> mean;   // [channels], in quarters of `base`
+  int mean_shift = 2;               // 0 to 15
+  std::vector<std::int16_t> mean;   // [channels], in `mean_unit()`
   std::vector<std::uint8_t> wider;  // [coefficients]: eighths of an octave, 0 to 127
   std::vector<Shape> shape;         // [coefficients]: classes at the coefficient's own step
   std::vector<std::int8_t> sigma;   // [coefficients], kLeastPlace to kMostPlace
   std::vector<Rotation> rotations;  // in the order of decoding
 
   std::int64_t channels() const { return static_cast<std::int64_t>(mean.size()); }
-  // Of coefficient `c`, in a token whose step is `half_octaves`.
-  float step(std::size_t c, int half_octaves) const;
+  float mean_unit() const;  // `base` over 2^mean_shift
+  // Of coefficient `c`, in a token whose step is `half_octaves`, with so many refinements.
+  float step(std::size_t c, int half_octaves, int quality = 0) const;
   // What write_tile_code() and read_tile_code() take: channels in whole quads.
   TensorProfile classes() const;
 

@@ -3,6 +3,7 @@
 #include "class_choice.hh"
 #include "decorrelate.hh"
 #include "row_codec.hh"
+#include "thirds.hh"
 
 #include <algorithm>
 #include <cmath>
@@ -65,6 +66,18 @@ std::vector<std::size_t> outliers(std::span<const double> norms) {
   return tokens;
 }
 
+Integers integers_of(const TileCode& code, std::int64_t channels) {
+  const auto tokens = static_cast<std::int64_t>(code.steps.tokens.size());
+  Integers integers;
+  integers.reserve(static_cast<std::size_t>(channels * tokens));
+  for (std::int64_t c = 0; c < channels; ++c) {
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      integers.push_back(static_cast<std::int16_t>(code.coefficients.value(c, t)));
+    }
+  }
+  return integers;
+}
+
 class Encoder {
  public:
   Encoder(const TensorView& rows, const EcsqPlan& plan)
@@ -75,7 +88,7 @@ class Encoder {
         columns_(columns_of(rows)),
         used_(static_cast<std::size_t>(tokens_), 1) {}
 
-  std::optional<Bytes> encode() {
+  std::optional<std::vector<Bytes>> encode() {
     find_exact();
     if (std::find(used_.begin(), used_.end(), 1) == used_.end()) return std::nullopt;
     if (!find_scales()) return std::nullopt;
@@ -85,13 +98,18 @@ class Encoder {
     TileCode code;
     code.coefficients = Quads((channels_ + 3) / 4 * 4, tokens_);
     for (std::int64_t c = 0; c < channels_; ++c) quantise(c, code.coefficients);
+    const Bytes exact_rows = take_exact();
     code.steps = steps_;
-    const Bytes exact_rows = take_exact(code.steps);
     code.exact_rows = exact_rows;
     ByteWriter out;
     scales_.put(out);
     out.put_bytes(write_tile_code(scales_.classes(), 0, code, nullptr));
-    return out.take();
+    std::vector<Bytes> qualities = {out.take()};
+    Integers integers = integers_of(code, channels_);
+    for (int quality = 1; quality <= plan_.refinements; ++quality) {
+      qualities.push_back(refine(scales_, steps_, quality, integers, wanted(quality)));
+    }
+    return qualities;
   }
 
  private:
@@ -149,12 +167,14 @@ class Encoder {
     if (base == 0) base = 1;
     if (base < kLeastEcsqBase || base > kMostEcsqBase) return false;
     scales_.base = static_cast<float>(base);
-    const float quarter = scales_.base * 0.25f;
+    // What a mean lies beside its channel's is seen where steps are finer.
+    scales_.mean_shift = plan_.refinements > 0 ? 5 : 2;
+    const float unit = scales_.mean_unit();
     for (std::int64_t c = 0; c < channels_; ++c) {
-      const double mean = std::rint(means[static_cast<std::size_t>(c)] / quarter);
+      const double mean = std::rint(means[static_cast<std::size_t>(c)] / unit);
       if (std::fabs(mean) > 32767) return false;
       scales_.mean.push_back(static_cast<std::int16_t>(mean));
-      const float off = static_cast<float>(mean) * quarter;
+      const float off = static_cast<float>(mean) * unit;
       for (std::size_t t = 0; t < used_.size(); ++t) {
         column(c)[t] = used_[t] ? column(c)[t] - off : 0.0f;
       }
@@ -162,7 +182,8 @@ class Encoder {
     scales_.wider.resize(scales_.mean.size());
     scales_.shape.resize(scales_.mean.size());
     scales_.sigma.resize(scales_.mean.size());
-    scales_.rotations = find_rotations(columns_, tokens_, used_, plan_.block, base * base / 24);
+    const double least = plan_.refinements > 0 ? base / 3 : base;
+    scales_.rotations = find_rotations(columns_, tokens_, used_, plan_.block, least * least / 24);
     turn(scales_.rotations, tokens_, columns_);
     return true;
   }
@@ -193,22 +214,28 @@ class Encoder {
     return true;
   }
 
-  void quantise(std::int64_t c, Quads& out) {
-    const auto at = static_cast<std::size_t>(c);
-    const std::span<const float> values = column(c);
+  // Values of a column in steps, of a quality.
+  std::vector<float> scaled(std::int64_t c, int quality) {
     std::array<float, 2 * kMostTokenStep + 1> inverse;
     for (int step = -kMostTokenStep; step <= kMostTokenStep; ++step) {
-      inverse[static_cast<std::size_t>(step + kMostTokenStep)] = 1.0f / scales_.step(at, step);
+      inverse[static_cast<std::size_t>(step + kMostTokenStep)] =
+          1.0f / scales_.step(static_cast<std::size_t>(c), step, quality);
     }
+    const std::span<const float> values = column(c);
+    std::vector<float> out(values.size());
+    for (std::size_t t = 0; t < out.size(); ++t) {
+      out[t] = values[t] * inverse[static_cast<std::size_t>(steps_.tokens[t] + kMostTokenStep)];
+    }
+    return out;
+  }
+
+  std::vector<ValueCount> counts_of(const std::vector<float>& values) const {
     constexpr std::size_t kValues = 2 * kMostInteger + 1;
-    std::vector<std::uint32_t> counts(inverse.size() * kValues);
-    std::vector<float> scaled(values.size());
+    std::vector<std::uint32_t> counts((2 * kMostTokenStep + 1) * kValues);
     for (std::size_t t = 0; t < used_.size(); ++t) {
       if (used_[t] == 0) continue;
       const auto step = static_cast<std::size_t>(steps_.tokens[t] + kMostTokenStep);
-      scaled[t] = values[t] * inverse[step];
-      const long value = std::clamp<long>(std::lrint(scaled[t]), -kMostInteger, kMostInteger);
-      ++counts[step * kValues + static_cast<std::size_t>(value + kMostInteger)];
+      ++counts[step * kValues + static_cast<std::size_t>(rounded(values[t]) + kMostInteger)];
     }
     std::vector<ValueCount> entries;
     for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -216,27 +243,58 @@ class Encoder {
       entries.push_back({static_cast<int>(i / kValues) - kMostTokenStep,
                          static_cast<int>(i % kValues) - kMostInteger, counts[i]});
     }
-    const ClassChoice choice = choose_class(entries, kLeastPlace, kMostPlace);
+    return entries;
+  }
+  static int rounded(float value) {
+    return static_cast<int>(std::clamp<long>(std::lrint(value), -kMostInteger, kMostInteger));
+  }
+
+  void quantise(std::int64_t c, Quads& out) {
+    const auto at = static_cast<std::size_t>(c);
+    const std::vector<float> values = scaled(c, 0);
+    ClassChoice choice;
+    if (plan_.refinements == 0) {
+      choice = choose_class(counts_of(values), kLeastPlace, kMostPlace);
+    } else {
+      // Where the base is all zeros its refinements still need to know how wide the values are.
+      std::vector<float> finer = scaled(c, 1);
+      const bool fits = std::all_of(finer.begin(), finer.end(),
+                                    [](float value) { return std::fabs(value) < kMostInteger; });
+      const int down = fits ? kThird : 0;
+      choice = choose_class(counts_of(fits ? finer : values), kLeastPlace + down, kMostPlace);
+      choice.sigma -= down;
+    }
     scales_.shape[at] = choice.shape;
     scales_.sigma[at] = static_cast<std::int8_t>(choice.sigma);
-    std::array<float, 2 * kMostTokenStep + 1> zero_below;
-    for (int step = -kMostTokenStep; step <= kMostTokenStep; ++step) {
+    std::array<float, 2 * kMostTokenStep + 1> zero_below{};
+    for (int step = -kMostTokenStep; step <= kMostTokenStep && plan_.refinements == 0; ++step) {
       zero_below[static_cast<std::size_t>(step + kMostTokenStep)] =
           Classes::get().zero_below(choice.shape, choice.sigma - kStepGrid * step);
     }
     for (std::size_t t = 0; t < used_.size(); ++t) {
       const auto step = static_cast<std::size_t>(steps_.tokens[t] + kMostTokenStep);
-      if (used_[t] == 0 || std::fabs(scaled[t]) < zero_below[step]) continue;
-      const long value = std::clamp<long>(std::lrint(scaled[t]), -kMostInteger, kMostInteger);
-      out.at(c, static_cast<std::int64_t>(t)) = static_cast<std::uint8_t>(value + 128);
+      if (used_[t] == 0 || std::fabs(values[t]) < zero_below[step]) continue;
+      out.at(c, static_cast<std::int64_t>(t)) = static_cast<std::uint8_t>(rounded(values[t]) + 128);
     }
   }
 
-  Bytes take_exact(TileSteps& steps) const {
+  // Integers of a quality, as if nothing had been rounded before.
+  Integers wanted(int quality) {
+    Integers integers;
+    for (std::int64_t c = 0; c < channels_; ++c) {
+      for (const float value : scaled(c, quality)) {
+        integers.push_back(
+            static_cast<std::int16_t>(std::clamp<long>(std::lrint(value), -32767, 32767)));
+      }
+    }
+    return integers;
+  }
+
+  Bytes take_exact() {
     Bytes rows;
     for (std::size_t t = 0; t < used_.size(); ++t) {
       if (used_[t] != 0) continue;
-      steps.exact.push_back(static_cast<std::uint16_t>(t));
+      steps_.exact.push_back(static_cast<std::uint16_t>(t));
       const ByteView row = rows_.bytes.subspan(t * rows_.row_bytes(), rows_.row_bytes());
       rows.insert(rows.end(), row.begin(), row.end());
     }
@@ -252,51 +310,67 @@ class Encoder {
   TileSteps steps_;
 };
 
+// [tokens][channels], within -most to most.
+std::vector<float> values_of(const EcsqScales& scales, const TileSteps& steps, int quality,
+                             const Integers& integers, float most) {
+  const auto tokens = static_cast<std::int64_t>(steps.tokens.size());
+  const std::int64_t channels = scales.channels();
+  std::vector<float> columns(integers.size()), values(integers.size());
+  for (std::int64_t c = 0; c < channels; ++c) {
+    std::array<float, 2 * kMostTokenStep + 1> step;
+    for (int i = -kMostTokenStep; i <= kMostTokenStep; ++i) {
+      step[static_cast<std::size_t>(i + kMostTokenStep)] =
+          scales.step(static_cast<std::size_t>(c), i, quality);
+    }
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const auto at = static_cast<std::size_t>(c * tokens + t);
+      const int of_token = steps.tokens[static_cast<std::size_t>(t)];
+      columns[at] = static_cast<float>(integers[at]) *
+                    step[static_cast<std::size_t>(of_token + kMostTokenStep)];
+    }
+  }
+  turn_back(scales.rotations, tokens, columns);
+  const float unit = scales.mean_unit();
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const float mean = static_cast<float>(scales.mean[static_cast<std::size_t>(c)]) * unit;
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const float value = mean + columns[static_cast<std::size_t>(c * tokens + t)];
+      values[static_cast<std::size_t>(t * channels + c)] = std::clamp(value, -most, most);
+    }
+  }
+  return values;
+}
+
 }  // namespace
 
-std::optional<Bytes> encode_ecsq(const TensorView& rows, const EcsqPlan& plan) {
+std::optional<std::vector<Bytes>> encode_ecsq(const TensorView& rows, const EcsqPlan& plan) {
   if (!can_code(rows) || rows.dtype == DType::kI8) return std::nullopt;
   return Encoder(rows, plan).encode();
 }
 
-void decode_ecsq(ByteView data, const TensorView& shape, const std::string& place,
-                 std::span<std::byte> rows) {
+void decode_ecsq(std::span<const ByteView> qualities, const TensorView& shape,
+                 const std::string& place, std::span<std::byte> rows) {
   if (!can_code(shape) || shape.dtype == DType::kI8) {
     fail_input("{}: a tile of {} tokens and {} values a token", place, shape.shape[0],
                shape.row_values());
   }
+  const int refinements = static_cast<int>(qualities.size()) - 1;
+  if (refinements > kMostRefinements) fail_input("{}: {} refinements", place, refinements);
   const std::int64_t tokens = shape.shape[0], channels = shape.row_values();
-  ByteReader in(data, place);
+  ByteReader in(qualities.front(), place);
   const EcsqScales scales = EcsqScales::from(in, channels, place);
   const ByteView rest = in.take(in.remaining());
   if (profile_of(rest, place) != 0) fail_input("{}: a tile of ecsq needs no profile", place);
   const TileCode code =
       read_tile_code(scales.classes(), tokens, shape.row_bytes(), nullptr, rest, place);
   if (code.steps.base != 0) fail_input("{}: step {} is out of range", place, code.steps.base);
-  std::vector<float> columns(static_cast<std::size_t>(tokens * channels));
-  for (std::int64_t c = 0; c < channels; ++c) {
-    std::array<float, 2 * kMostTokenStep + 1> step;
-    for (int i = -kMostTokenStep; i <= kMostTokenStep; ++i) {
-      step[static_cast<std::size_t>(i + kMostTokenStep)] =
-          scales.step(static_cast<std::size_t>(c), i);
-    }
-    float* column = columns.data() + c * tokens;
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const int of_token = code.steps.tokens[static_cast<std::size_t>(t)];
-      column[t] = static_cast<float>(code.coefficients.value(c, t)) *
-                  step[static_cast<std::size_t>(of_token + kMostTokenStep)];
-    }
+  Integers integers = integers_of(code, channels);
+  for (int quality = 1; quality <= refinements; ++quality) {
+    read_refinement(scales, code.steps, quality, qualities[static_cast<std::size_t>(quality)],
+                    place, integers);
   }
-  turn_back(scales.rotations, tokens, columns);
-  const float most = largest_finite(shape.dtype), quarter = scales.base * 0.25f;
-  std::vector<float> values(columns.size());
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const float mean = static_cast<float>(scales.mean[static_cast<std::size_t>(c)]) * quarter;
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const float value = mean + columns[static_cast<std::size_t>(c * tokens + t)];
-      values[static_cast<std::size_t>(t * channels + c)] = std::clamp(value, -most, most);
-    }
-  }
+  const std::vector<float> values =
+      values_of(scales, code.steps, refinements, integers, largest_finite(shape.dtype));
   convert(std::as_bytes(std::span(values)), DType::kF32, rows, shape.dtype);
   for (std::size_t i = 0; i < code.steps.exact.size(); ++i) {
     const ByteView row = code.exact_rows.subspan(i * shape.row_bytes(), shape.row_bytes());

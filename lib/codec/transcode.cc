@@ -31,7 +31,8 @@ class MemberCopy {
 
   bool wants(const format::TileHeader& tile) const {
     const Range part = chosen(tile, options_.tokens);
-    return options_.layers.contains(tile.layer) && part.first < part.last;
+    return options_.layers.contains(tile.layer) && part.first < part.last &&
+           (!options_.quality || tile.quality <= *options_.quality);
   }
 
   bool stays(const format::TileHeader& tile) const {
@@ -51,7 +52,8 @@ class MemberCopy {
   std::vector<CodedTile> recoded(const Tile& tile) const {
     thread_local Bytes scratch;
     const Range part = chosen(tile.header, options_.tokens);
-    if (tile.header.codec == format::kClp) {
+    const bool refined = meta_.quality_layers > 1 && tile.header.codec == format::kEcsq;
+    if (tile.header.codec == format::kClp || tile.header.quality > 0 || refined) {
       fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)",
                  place_, tile.header.token_begin,
                  tile.header.token_begin + tile.header.token_count);
@@ -196,19 +198,27 @@ void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& memb
   if (!layer.empty()) flush();
 }
 
-Layer encode_each(Layer raw, const Codec& codec, const Meta& meta, int threads) {
+Layer encode_each(Layer raw, const EcsqCodec& codec, const Meta& meta, int threads) {
   Layer coded;
-  OrderedPool<OwnedTile> pool(threads, [&](OwnedTile tile) { coded.push_back(std::move(tile)); });
+  OrderedPool<Layer> pool(threads, [&](Layer tiles) {
+    for (OwnedTile& tile : tiles) coded.push_back(std::move(tile));
+  });
   for (OwnedTile& tile : raw) {
     pool.add([&] {
       TensorView rows = meta.shape_of(tile.header);
       rows.bytes = tile.data;
-      Coded data = codec.encode_in(meta, tile.header, rows);
-      if (data.data.size() < tile.data.size()) {
-        tile.header.codec = data.codec;
-        tile.data = std::move(data.data);
+      std::vector<Coded> qualities = codec.encode_qualities(meta, tile.header, rows);
+      Layer tiles;
+      if (qualities.front().data.size() >= tile.data.size()) {
+        tiles.push_back(std::move(tile));
+        return tiles;
       }
-      return std::move(tile);
+      for (Coded& quality : qualities) {
+        tile.header.codec = quality.codec;
+        tiles.push_back({tile.header, std::move(quality.data), 0});
+        ++tile.header.quality;
+      }
+      return tiles;
     });
   }
   pool.finish();
@@ -243,6 +253,11 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     const std::string place = fmt::format("{}: member {}", source.name(), source.member_index());
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
+    if (options.codec || options.clp || options.ecsq) part.quality_layers = 1;
+    if (options.quality) {
+      part.quality_layers =
+          static_cast<std::uint16_t>(std::min<int>(part.quality_layers, *options.quality + 1));
+    }
     ClpOptions clp = options.clp.value_or(ClpOptions{});
     if (options.clp) {
       clp.profile = profile_for(*meta, clp, options.ecsq.has_value(), place);
@@ -269,6 +284,7 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     if (options.ecsq && !clp.profile) {
       ecsq.emplace(part, *options.ecsq, importance);
       part.codec = ecsq->name();
+      part.quality_layers = static_cast<std::uint16_t>(1 + options.ecsq->refinements);
     }
     const bool kept = options.keeps_importance();
     writer.begin_member(part, tokens, kept ? importance : Importance{});

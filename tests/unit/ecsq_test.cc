@@ -24,16 +24,17 @@ TensorView view_of(const std::vector<float>& values, std::int64_t tokens, std::i
   return {DType::kF32, {tokens, heads, count / tokens / heads}, std::as_bytes(std::span(values))};
 }
 
-std::vector<float> decoded(const Bytes& data, const TensorView& shape) {
+std::vector<float> decoded(const std::vector<Bytes>& data, const TensorView& shape) {
   std::vector<float> out(static_cast<std::size_t>(shape.shape[0] * shape.row_values()), -7.0f);
-  decode_ecsq(data, shape, "test", std::as_writable_bytes(std::span(out)));
+  const std::vector<ByteView> qualities(data.begin(), data.end());
+  decode_ecsq(qualities, shape, "test", std::as_writable_bytes(std::span(out)));
   return out;
 }
 
 std::vector<float> coded(const std::vector<float>& values, std::int64_t tokens,
                          const EcsqPlan& plan = {}) {
   const TensorView view = view_of(values, tokens);
-  const std::optional<Bytes> data = encode_ecsq(view, plan);
+  const auto data = encode_ecsq(view, plan);
   REQUIRE(data);
   return decoded(*data, view);
 }
@@ -111,7 +112,7 @@ TEST_CASE("correlated channels take fewer bytes, at the same error") {
   const auto without = encode_ecsq(view, {.step = 0.1, .block = 1});
   REQUIRE(with);
   REQUIRE(without);
-  CHECK(with->size() < 0.8 * static_cast<double>(without->size()));
+  CHECK(with->front().size() < 0.8 * static_cast<double>(without->front().size()));
   CHECK(error(mixed, decoded(*with, view)) < 1.1 * error(mixed, decoded(*without, view)));
 }
 
@@ -185,6 +186,89 @@ TEST_CASE("members: the same bytes for every number of threads, of every dtype")
   }
 }
 
+TEST_CASE("each refinement makes errors a third, near enough, of whatever the base has") {
+  for (const double step : {0.5, 4.0, 30.0}) {
+    CAPTURE(step);
+    const std::vector<float> values = lossy_values(300, 20, 8);
+    const TensorView view = view_of(values, 300);
+    std::vector<std::int8_t> steps(300);
+    for (std::size_t t = 0; t < 300; ++t) steps[t] = static_cast<std::int8_t>(t % 3) - 1;
+    const auto all =
+        encode_ecsq(view, {.step = step, .tokens = steps, .refinements = 4, .block = 20});
+    REQUIRE(all);
+    REQUIRE(all->size() == 5);
+    double last = 0;
+    for (std::size_t count = 1; count <= 5; ++count) {
+      const std::vector<Bytes> some(all->begin(),
+                                    all->begin() + static_cast<std::ptrdiff_t>(count));
+      const double now = error(values, decoded(some, view));
+      const double fine = step * std::pow(3.0, 1.0 - static_cast<double>(count));
+      if (fine < 1) CHECK(now < 0.5 * fine * deviation(values));
+      if (count > 1) CHECK(now < 1.01 * last);
+      last = now;
+    }
+  }
+}
+
+TEST_CASE("damage to a refinement is found") {
+  const std::vector<float> values = lossy_values(150, 12, 6);
+  const TensorView view = view_of(values, 150);
+  const auto all = encode_ecsq(view, {.step = 1, .refinements = 2, .block = 12});
+  REQUIRE(all);
+  int refused = 0, taken = 0;
+  const auto attempt = [&](const std::vector<Bytes>& damaged) {
+    try {
+      decoded(damaged, view);
+      ++taken;
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kInput);
+      ++refused;
+    }
+  };
+  for (std::size_t quality = 1; quality < 3; ++quality) {
+    for (std::size_t i = 0; i < (*all)[quality].size(); ++i) {
+      std::vector<Bytes> damaged = *all;
+      damaged[quality][i] ^= std::byte{0x21};
+      attempt(damaged);
+      damaged = *all;
+      damaged[quality].resize(i);
+      attempt(damaged);
+    }
+  }
+  CHECK(taken == 0);
+  CHECK(refused > 100);
+  attempt({all->front(), all->back()});  // what refines another tile
+  CHECK(taken == 0);
+  const std::vector<Bytes> many(6, all->back());
+  attempt(many);
+  CHECK(taken == 0);
+}
+
+TEST_CASE("a member without some refinements is the member that was coded with fewer") {
+  const std::string raw = member(200, DType::kBF16);
+  const auto coded_with = [&](int refinements) {
+    return transcoded(raw, {.ecsq = EcsqOptions{.refinements = refinements, .tokens_per_tile = 90},
+                            .threads = 2});
+  };
+  const std::string three = coded_with(3);
+  CHECK(transcoded(three, {.quality = 1}) == coded_with(1));
+  CHECK(transcoded(three, {.quality = 2}) == coded_with(2));
+  CHECK(transcoded(three, {.quality = 9}) == transcoded(three, {}));
+  const std::string base = transcoded(three, {.quality = 0});
+  CHECK(base.find("\"quality_layers\":1") != std::string::npos);
+  CHECK(transcoded(base, kRaw).size() == transcoded(three, kRaw).size());
+  CHECK(transcoded(base, kRaw) != transcoded(three, kRaw));
+  // Whole tiles can be cut out, parts of them cannot.
+  CHECK(transcoded(transcoded(three, {.tokens = {90, 180}}), kRaw) ==
+        transcoded(three, {.tokens = {90, 180}, .codec = &codec_by_name("raw")}));
+  CHECK_THROWS_AS(transcoded(three, {.tokens = {0, 100}}), Error);
+  // Coded anew, nothing refines it.
+  CHECK(transcoded(three, {.ecsq = EcsqOptions{}}).find("\"quality_layers\":1") !=
+        std::string::npos);
+  CHECK(transcoded(transcoded(three, {.codec = &codec_by_name("planes")}), kRaw) ==
+        transcoded(three, kRaw));
+}
+
 TEST_CASE("without a profile of the model, clp gives way and says so") {
   const std::string raw = member(200, DType::kBF16);
   std::string told;
@@ -242,12 +326,14 @@ TEST_CASE("one latent tensor without V, and 100,000 tokens of one channel") {
 TEST_CASE("every truncation is refused; every flipped byte is, or decodes to numbers") {
   const std::vector<float> values = lossy_values(150, 12, 6);
   const TensorView view = view_of(values, 150);
-  const auto data = encode_ecsq(view, {.step = 0.2, .exact = {0, 9}, .block = 12});
-  REQUIRE(data);
+  const auto qualities = encode_ecsq(view, {.step = 0.2, .exact = {0, 9}, .block = 12});
+  REQUIRE(qualities);
+  const Bytes* data = &qualities->front();
   std::vector<float> out(values.size());
   const auto refused = [&](const Bytes& bytes) {
     try {
-      decode_ecsq(bytes, view, "test", std::as_writable_bytes(std::span(out)));
+      const ByteView one = bytes;
+      decode_ecsq({&one, 1}, view, "test", std::as_writable_bytes(std::span(out)));
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::kInput);
       return true;
