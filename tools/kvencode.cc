@@ -58,9 +58,9 @@ int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 :
 // A lossy level without a codec's name: `clp` where the model has a profile, else `ecsq`.
 std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
+  if (o.progressive) return "ecsq";
   if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
   if (level_of(o) == 0) return "planes";
-  if (o.progressive) return "ecsq";
   return o.coding.profile ? "clp" : "";
 }
 

@@ -2,8 +2,8 @@
 // A tile of the codec `ecsq`, which knows no model: means, steps, a transform and classes of each
 // channel are measured from the tile and stand in it. Layout in kv(5). Private to the folder.
 
-#include "ecsq_scales.hh"
 #include "kv/container/tensor.hh"
+#include "thirds.hh"
 
 #include <optional>
 
@@ -18,6 +18,11 @@ struct EcsqPlan {
   int refinements = 0;               // each makes the step a third; 0 to kMostRefinements
   std::int64_t block = 64;           // channels that may be turned into each other
 };
+
+// Whether the tile is within the codec's sizes.
+bool ecsq_can_code(const TensorView& shape);
+// Of a base tile.
+Integers integers_of(const TileCode& code, std::int64_t channels);
 
 // The tile's data and that of its refinements. `rows` is of a floating-point dtype. Nothing where
 // the tile cannot be coded: too large, or of scales too far apart.
