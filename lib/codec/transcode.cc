@@ -8,6 +8,7 @@
 #include "ordered_pool.hh"
 
 #include <algorithm>
+#include <set>
 
 namespace kv {
 namespace {
@@ -246,6 +247,7 @@ void require_members(const std::vector<Range>& members, const TileSource& source
 
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options) {
   std::uint64_t taken = 0;
+  std::set<std::string> told;  // once a model
   DecodedSource decoded(source, options.layers, options.tokens, options.threads);
   while (const std::optional<Meta> meta = decoded.next_member()) {
     if (!takes(options.members, source.member_index())) continue;
@@ -263,7 +265,7 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       clp.profile = profile_for(*meta, clp, options.ecsq.has_value(), place);
       if (clp.profile) {
         part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
-      } else if (options.note) {
+      } else if (options.note && told.insert(why_no_profile(*meta, clp.level)).second) {
         options.note(fmt::format("{}: coded as ecsq, in more bits than with a profile: {}", place,
                                  why_no_profile(*meta, clp.level)));
       }
