@@ -15,22 +15,36 @@ class Block {
   Block(std::span<const float> columns, std::int64_t tokens, std::span<const std::uint8_t> weight,
         std::int64_t channels, double noise)
       : n_(channels), noise_(noise), cells_(static_cast<std::size_t>(channels * channels)) {
-    std::vector<float> row(static_cast<std::size_t>(channels));
-    double count = 0;
+    // Four tokens at a time, for the sums wait for memory.
+    constexpr std::int64_t kTogether = 4;
+    std::vector<float> rows(static_cast<std::size_t>(kTogether * channels));
+    std::vector<std::int64_t> known;
     for (std::int64_t t = 0; t < tokens; ++t) {
-      if (weight[static_cast<std::size_t>(t)] == 0) continue;
-      count += 1;
-      for (std::int64_t c = 0; c < channels; ++c) {
-        row[static_cast<std::size_t>(c)] = columns[static_cast<std::size_t>(c * tokens + t)];
+      if (weight[static_cast<std::size_t>(t)] != 0) known.push_back(t);
+    }
+    const auto count = static_cast<std::int64_t>(known.size());
+    for (std::int64_t first = 0; first < count; first += kTogether) {
+      for (std::int64_t k = 0; k < kTogether; ++k) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          rows[static_cast<std::size_t>(k * channels + c)] =
+              first + k < count ? columns[static_cast<std::size_t>(
+                                      c * tokens + known[static_cast<std::size_t>(first + k)])]
+                                : 0.0f;
+        }
       }
+      const float *x = rows.data(), *y = x + channels, *z = y + channels, *w = z + channels;
       for (std::int64_t i = 0; i < channels; ++i) {
-        const float value = row[static_cast<std::size_t>(i)];
         float* out = cells_.data() + i * channels;
-        for (std::int64_t j = 0; j < channels; ++j)
-          out[j] += value * row[static_cast<std::size_t>(j)];
+        for (std::int64_t j = i; j < channels; ++j) {
+          out[j] += (x[i] * x[j] + y[i] * y[j]) + (z[i] * z[j] + w[i] * w[j]);
+        }
       }
     }
-    for (float& cell : cells_) cell = static_cast<float>(cell / std::max(1.0, count));
+    const auto share = 1.0f / static_cast<float>(std::max<std::int64_t>(1, count));
+    for (std::int64_t i = 0; i < channels; ++i) {
+      for (std::int64_t j = i; j < channels; ++j) at(j, i) = at(i, j) *= share;
+    }
+    for (std::int64_t i = 0; i < channels; ++i) inverse_.push_back(1 / (at(i, i) + noise_));
     best_.resize(static_cast<std::size_t>(channels));
     for (std::int64_t i = 0; i < channels; ++i) rescan(i);
   }
@@ -70,6 +84,9 @@ class Block {
       at(k, a) = cosine * x + sine * y;
       at(k, b) = cosine * y - sine * x;
     }
+    for (const std::int64_t i : {a, b}) {
+      inverse_[static_cast<std::size_t>(i)] = 1 / (at(i, i) + noise_);
+    }
     for (std::int64_t i = 0; i < n_; ++i) {
       Best& row = best_[static_cast<std::size_t>(i)];
       if (i == a || i == b || row.with == a || row.with == b) {
@@ -92,7 +109,8 @@ class Block {
   void offer(std::int64_t i, std::int64_t j) {
     if (j <= i) return;
     const double c = at(i, j);
-    const double value = c * c / ((at(i, i) + noise_) * (at(j, j) + noise_));
+    const double value =
+        c * c * inverse_[static_cast<std::size_t>(i)] * inverse_[static_cast<std::size_t>(j)];
     Best& best = best_[static_cast<std::size_t>(i)];
     if (value > best.value) best = {value, j};
   }
@@ -104,6 +122,7 @@ class Block {
   std::int64_t n_;
   double noise_;
   std::vector<float> cells_;
+  std::vector<double> inverse_;  // of variance and noise
   std::vector<Best> best_;
 };
 

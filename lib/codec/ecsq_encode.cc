@@ -212,16 +212,17 @@ class Encoder {
 
   std::vector<ValueCount> counts_of(const std::vector<float>& values) const {
     constexpr std::size_t kValues = 2 * kMostInteger + 1;
-    std::vector<std::uint32_t> counts((2 * kMostTokenStep + 1) * kValues);
+    const auto [least, most] = std::minmax_element(steps_.tokens.begin(), steps_.tokens.end());
+    std::vector<std::uint32_t> counts(static_cast<std::size_t>(*most - *least + 1) * kValues);
     for (std::size_t t = 0; t < used_.size(); ++t) {
       if (used_[t] == 0) continue;
-      const auto step = static_cast<std::size_t>(steps_.tokens[t] + kMostTokenStep);
+      const auto step = static_cast<std::size_t>(steps_.tokens[t] - *least);
       ++counts[step * kValues + static_cast<std::size_t>(rounded(values[t]) + kMostInteger)];
     }
     std::vector<ValueCount> entries;
     for (std::size_t i = 0; i < counts.size(); ++i) {
       if (counts[i] == 0) continue;
-      entries.push_back({static_cast<int>(i / kValues) - kMostTokenStep,
+      entries.push_back({static_cast<int>(i / kValues) + *least,
                          static_cast<int>(i % kValues) - kMostInteger, counts[i]});
     }
     return entries;
