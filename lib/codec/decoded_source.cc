@@ -2,6 +2,7 @@
 
 #include "clp_member.hh"
 #include "ecsq.hh"
+#include "ordered_pool.hh"
 
 #include <deque>
 
@@ -59,30 +60,45 @@ struct DecodedSource::State {
     return tile.codec == format::kEcsq && meta.quality_layers > 1;
   }
 
-  // With the refinements that follow it.
-  void decode_refined(OwnedTile base) {
-    const std::string place =
-        fmt::format("{}: member {}: byte {}: layer {} {}", source.name(), source.member_index(),
-                    base.frame_offset, base.header.layer, static_cast<char>(base.header.kind));
-    std::vector<OwnedTile> tiles;
-    tiles.push_back(std::move(base));
+  // The rest of the tensor that begins with `first`, each tile with its refinements.
+  void decode_refined(OwnedTile first) {
+    const format::TileHeader tensor = first.header;
+    std::vector<std::vector<OwnedTile>> groups;
+    groups.emplace_back().push_back(std::move(first));
     while (const std::optional<Tile> tile = read()) {
-      if (tile->header.quality == 0) {
+      const format::TileHeader& header = tile->header;
+      if (header.layer != tensor.layer || header.kind != tensor.kind ||
+          (header.quality == 0 && !refinable(header))) {
         ahead = owned(*tile);
         break;
       }
-      if (tile->header.codec != format::kThirds) {
-        fail_input("{}: codec {} does not refine codec {}", place, tile->header.codec,
+      if (header.quality == 0) groups.emplace_back();
+      groups.back().push_back(owned(*tile));
+    }
+    OrderedPool<OwnedTile> pool(threads, [&](OwnedTile raw) { ready.push_back(std::move(raw)); });
+    for (const std::vector<OwnedTile>& group : groups) {
+      pool.add([this, &group] { return merged(group); });
+    }
+    pool.finish();
+  }
+
+  OwnedTile merged(const std::vector<OwnedTile>& tiles) const {
+    const OwnedTile& base = tiles.front();
+    const std::string place =
+        fmt::format("{}: member {}: byte {}: layer {} {}", source.name(), source.member_index(),
+                    base.frame_offset, base.header.layer, static_cast<char>(base.header.kind));
+    std::vector<ByteView> qualities;
+    for (const OwnedTile& tile : tiles) {
+      if (tile.header.quality > 0 && tile.header.codec != format::kThirds) {
+        fail_input("{}: codec {} does not refine codec {}", place, tile.header.codec,
                    format::kEcsq);
       }
-      tiles.push_back(owned(*tile));
+      qualities.emplace_back(tile.data);
     }
-    std::vector<ByteView> qualities;
-    for (const OwnedTile& tile : tiles) qualities.emplace_back(tile.data);
-    OwnedTile raw{tiles.front().header, {}, tiles.front().frame_offset};
+    OwnedTile raw{base.header, {}, base.frame_offset};
     raw.data = decoded_qualities(meta, raw.header, qualities, place);
     raw.header.codec = format::kRaw;
-    ready.push_back(std::move(raw));
+    return raw;
   }
 
   void take(OwnedTile tile) {
