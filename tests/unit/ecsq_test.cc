@@ -281,6 +281,28 @@ TEST_CASE("without a profile of the model, clp gives way and says so") {
   CHECK(told.find("kvcalibrate -m lossy -l 2") != std::string::npos);
 }
 
+TEST_CASE("keys with RoPE applied are no hindrance") {
+  Meta meta = lossy_meta(100);
+  meta.rope_applied = true;
+  meta.layers.resize(1);
+  const std::string raw = written([&](Writer& writer) {
+    writer.begin_member(meta, ids(100));
+    for (const Kind kind : {Kind::kK, Kind::kV}) {
+      const LossyTile tile(meta, kind, 0);
+      writer.write_tile(tile.header, tile.bytes);
+    }
+    writer.end_member();
+  });
+  std::string told;
+  const std::string coded = transcoded(
+      raw, {.clp = ClpOptions{}, .ecsq = EcsqOptions{}, .note = [&](const std::string& text) {
+              told += text;
+            }});
+  CHECK(coded.size() < raw.size() / 2);
+  CHECK(told.find("RoPE") != std::string::npos);
+  CHECK_THROWS_WITH_AS(transcoded(raw, {.clp = ClpOptions{}}), doctest::Contains("RoPE"), Error);
+}
+
 TEST_CASE("importance makes steps finer and sinks exact, and tells that it can be left out") {
   Importance importance(6 * 200, 100);
   for (std::size_t row = 0; row < 6; ++row) importance[200 * row + 50] = 250;
