@@ -76,17 +76,13 @@ class Encoder {
     steps_.tokens = plan_.tokens;
     steps_.tokens.resize(used_.size());
     if (!fit()) return std::nullopt;
-    TileCode code;
-    code.coefficients = Quads((channels_ + 3) / 4 * 4, tokens_);
-    for (std::int64_t c = 0; c < channels_; ++c) quantise(c, code.coefficients);
+    Integers integers(columns_.size());
+    for (std::int64_t c = 0; c < channels_; ++c) quantise(c, integers);
     const Bytes exact_rows = take_exact();
-    code.steps = steps_;
-    code.exact_rows = exact_rows;
     ByteWriter out;
     scales_.put(out);
-    out.put_bytes(write_tile_code(scales_.classes(), 0, code, nullptr));
+    out.put_bytes(write_integers(scales_.classes(), steps_, exact_rows, integers));
     std::vector<Bytes> qualities = {out.take()};
-    Integers integers = integers_of(code, channels_);
     for (int quality = 1; quality <= plan_.refinements; ++quality) {
       qualities.push_back(refine(scales_, steps_, quality, integers, wanted(quality)));
     }
@@ -231,7 +227,7 @@ class Encoder {
     return static_cast<int>(std::clamp<long>(std::lrint(value), -kMostInteger, kMostInteger));
   }
 
-  void quantise(std::int64_t c, Quads& out) {
+  void quantise(std::int64_t c, Integers& out) {
     const auto at = static_cast<std::size_t>(c);
     const std::vector<float> values = scaled(c, 0);
     ClassChoice choice;
@@ -256,7 +252,7 @@ class Encoder {
     for (std::size_t t = 0; t < used_.size(); ++t) {
       const auto step = static_cast<std::size_t>(steps_.tokens[t] + kMostTokenStep);
       if (used_[t] == 0 || std::fabs(values[t]) < zero_below[step]) continue;
-      out.at(c, static_cast<std::int64_t>(t)) = static_cast<std::uint8_t>(rounded(values[t]) + 128);
+      out[at * used_.size() + t] = static_cast<std::int16_t>(rounded(values[t]));
     }
   }
 

@@ -46,18 +46,6 @@ bool ecsq_can_code(const TensorView& shape) {
          shape.shape[0] * shape.row_values() <= kMostTileValues;
 }
 
-Integers integers_of(const TileCode& code, std::int64_t channels) {
-  const auto tokens = static_cast<std::int64_t>(code.steps.tokens.size());
-  Integers integers;
-  integers.reserve(static_cast<std::size_t>(channels * tokens));
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      integers.push_back(static_cast<std::int16_t>(code.coefficients.value(c, t)));
-    }
-  }
-  return integers;
-}
-
 void decode_ecsq(std::span<const ByteView> qualities, const TensorView& shape,
                  const std::string& place, std::span<std::byte> rows) {
   if (!ecsq_can_code(shape) || shape.dtype == DType::kI8) {
@@ -70,22 +58,19 @@ void decode_ecsq(std::span<const ByteView> qualities, const TensorView& shape,
   ByteReader in(qualities.front(), place);
   const EcsqScales scales = EcsqScales::from(in, channels, place);
   const ByteView rest = in.take(in.remaining());
-  if (profile_of(rest, place) != 0) fail_input("{}: a tile of ecsq needs no profile", place);
-  const TileCode code =
-      read_tile_code(scales.classes(), tokens, shape.row_bytes(), nullptr, rest, place);
-  if (code.steps.base != 0) fail_input("{}: step {} is out of range", place, code.steps.base);
-  Integers integers = integers_of(code, channels);
+  ReadIntegers read =
+      read_integers(scales.classes(), channels, tokens, shape.row_bytes(), rest, place);
   for (int quality = 1; quality <= refinements; ++quality) {
-    read_refinement(scales, code.steps, quality, qualities[static_cast<std::size_t>(quality)],
-                    place, integers);
+    read_refinement(scales, read.steps, quality, qualities[static_cast<std::size_t>(quality)],
+                    place, read.integers);
   }
   const std::vector<float> values =
-      values_of(scales, code.steps, refinements, integers, largest_finite(shape.dtype));
+      values_of(scales, read.steps, refinements, read.integers, largest_finite(shape.dtype));
   convert(std::as_bytes(std::span(values)), DType::kF32, rows, shape.dtype);
-  for (std::size_t i = 0; i < code.steps.exact.size(); ++i) {
-    const ByteView row = code.exact_rows.subspan(i * shape.row_bytes(), shape.row_bytes());
+  for (std::size_t i = 0; i < read.steps.exact.size(); ++i) {
+    const ByteView row = read.exact_rows.subspan(i * shape.row_bytes(), shape.row_bytes());
     std::copy(row.begin(), row.end(),
-              rows.begin() + static_cast<std::ptrdiff_t>(code.steps.exact[i] * shape.row_bytes()));
+              rows.begin() + static_cast<std::ptrdiff_t>(read.steps.exact[i] * shape.row_bytes()));
   }
 }
 

@@ -21,8 +21,6 @@ struct EcsqPlan {
 
 // Whether the tile is within the codec's sizes.
 bool ecsq_can_code(const TensorView& shape);
-// Of a base tile.
-Integers integers_of(const TileCode& code, std::int64_t channels);
 
 // The tile's data and that of its refinements. `rows` is of a floating-point dtype. Nothing where
 // the tile cannot be coded: too large, or of scales too far apart.

@@ -3,14 +3,12 @@
 // says of each integer in which third of its step the value lies, so that steps become a third.
 // Layout in kv(5). Private to the folder.
 
+#include "ecsq_integers.hh"
 #include "ecsq_scales.hh"
 
 namespace kv {
 
 inline constexpr int kMostRefinements = 4;
-
-// Integers of the tokens of a tile, [coefficients][tokens]; those of exact tokens are 0.
-using Integers = std::vector<std::int16_t>;
 
 // The tile that makes `integers`, which belong to quality `quality` - 1, those of `quality`.
 // `wanted` is what they should become: they do as far as what is coded reaches.
