@@ -39,6 +39,16 @@ done
 for level in 1 2 3 4 5; do
   recipes+=("cachegen-code/$level=kvencode --codec cachegen-code -l $level --no-history")
 done
+for level in 1 2 3 4; do
+  recipes+=("ecsq/$level=kvencode --codec ecsq -l $level --no-history"
+    "ecsq-no-importance/$level=kvencode --codec ecsq -l $level --no-importance --no-history")
+done
+for level in 1 2; do
+  for quality in 0 1 2; do
+    recipes+=("progressive-$level/$quality=kvencode --progressive -l $level --no-history |
+kvcat --no-history --quality $quality")
+  done
+done
 # A profile a level, made once from the other split: some minutes each.
 for level in ${RQ_LEVELS:-1 2 3 4}; do
   for step in -3 0 3; do

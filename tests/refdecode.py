@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 
+import refdecode_ecsq
 import refdecode_lossy
 
 MASK64 = (1 << 64) - 1
@@ -466,6 +467,17 @@ class Stream:
                     elements = refdecode_lossy.decode_lossy(
                         tile, layer_of(meta, tile["layer"]), tiles.rows[tile["layer"], tile["kind"]],
                         payload[32:], self.profiles, require)
+                    tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
+                if tile["codec"] in refdecode_ecsq.CODECS and shutil.which("zstd"):
+                    if tile["codec"] == 3:
+                        refined = refdecode_ecsq.Tile(
+                            payload[32:], tile["token_count"],
+                            tiles.rows[tile["layer"], tile["kind"]], tile["dtype"], zstd, require)
+                    else:
+                        refined.refine(payload[32:])
+                        # The elements are the last quality's.
+                        decoded[-1].pop("elements_sha256")
+                    elements = refined.elements()
                     tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
                 decoded.append(tile)
                 entries.append(struct.pack("<QQQQ", at, len(payload), payload_hash, 0)

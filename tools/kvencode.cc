@@ -10,7 +10,7 @@ namespace {
 
 struct Options {
   std::string file;
-  bool no_importance = false, lossless = false, no_history = false;
+  bool no_importance = false, lossless = false, progressive = false, no_history = false;
   int step = 0;
   std::string codec;
   kv::CodecOptions coding;
@@ -26,7 +26,7 @@ void declare(CLI::App& app, Options& o) {
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
   app.add_option("--codec", o.codec,
-                 "clp, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
+                 "clp, ecsq, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
       ->type_name("NAME");
   app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
   app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
@@ -37,10 +37,12 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--profile", o.coding.profile, "of the model, made by kvcalibrate")
       ->type_name("FILE");
   app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
-  app.add_option("--step", o.step, "clp: eighths of an octave beside the profile's step")
+  app.add_option("--step", o.step, "clp, ecsq: eighths of an octave beside the level's step")
       ->type_name("N")
       ->check(CLI::Range(-64, 64));
-  app.add_flag("--no-importance", o.no_importance, "clp: one step for all tokens");
+  app.add_flag("--no-importance", o.no_importance, "clp, ecsq: one step for all tokens");
+  app.add_flag("--progressive", o.progressive,
+               "in three qualities, of which kvcat --quality leaves some out");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
@@ -53,26 +55,46 @@ void declare(CLI::App& app, Options& o) {
 
 int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 : -1); }
 
-// A lossy level without a codec's name is the codec `clp`.
+// A lossy level without a codec's name: `clp` where the model has a profile, else `ecsq`.
 std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
+  if (o.progressive) return "ecsq";
   if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
-  return level_of(o) == 0 ? "planes" : "clp";
+  if (level_of(o) == 0) return "planes";
+  return o.coding.profile ? "clp" : "";
 }
 
-kv::ClpOptions clp_options(const Options& o) {
-  if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
+// Of our own lossy codecs.
+void check_lossy(const Options& o, const char* codec) {
+  if (o.lossless || level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
   const kv::CodecOptions& c = o.coding;
   if (c.bits || c.group || c.chunk || c.tables || c.rope) {
-    kv::fail_usage("codec clp has no --bits, --group, --chunk, --tables and --rope");
+    kv::fail_usage("codec {} has no --bits, --group, --chunk, --tables and --rope", codec);
   }
+  if (level_of(o) > 4) kv::fail_usage("codec {} has levels 1 to 4", codec);
+}
+
+constexpr std::int64_t kTileTokens = 1024, kMostTileTokens = 1 << 15;
+
+kv::ClpOptions clp_options(const Options& o) {
+  check_lossy(o, "clp");
   kv::ClpOptions clp{
       .level = o.coding.level.value_or(2), .base_step = o.step, .use_importance = !o.no_importance};
-  if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
   if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
-  if (o.tokens_per_tile > 0)
-    clp.tokens_per_tile = std::min<std::int64_t>(o.tokens_per_tile, 1 << 15);
+  clp.tokens_per_tile =
+      std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens);
   return clp;
+}
+
+kv::EcsqOptions ecsq_options(const Options& o) {
+  check_lossy(o, "ecsq");
+  if (o.coding.profile) kv::fail_usage("codec ecsq has no --profile");
+  return {.level = o.coding.level.value_or(2),
+          .base_step = o.step,
+          .refinements = o.progressive ? 2 : 0,
+          .tokens_per_tile =
+              std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens),
+          .use_importance = !o.no_importance};
 }
 
 std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec) {
@@ -93,11 +115,14 @@ int program_body(const Options& o, const kv::Invocation& call) {
   const std::string codec = codec_of(o);
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
-  if (codec == "clp") {
-    options.clp = clp_options(o);
+  if (codec == "clp" || codec == "ecsq" || codec.empty()) {
+    if (codec != "ecsq" && o.progressive) kv::fail_usage("codec clp has no --progressive");
+    if (codec != "ecsq") options.clp = clp_options(o);
+    if (codec != "clp") options.ecsq = ecsq_options(o);
+    if (!call.quiet) options.note = [&](const std::string& text) { kv::note(call, text); };
   } else {
-    if (o.step != 0 || o.no_importance) {
-      kv::fail_usage("codec {} has no --step and --no-importance", codec);
+    if (o.step != 0 || o.no_importance || o.progressive) {
+      kv::fail_usage("codec {} has no --step, --no-importance and --progressive", codec);
     }
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();

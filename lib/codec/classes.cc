@@ -97,7 +97,48 @@ std::vector<std::uint16_t> make_table(Shape shape, int sigma) {
   return row;
 }
 
+// `context` as in Classes::third().
+std::vector<std::uint16_t> make_thirds(Shape shape, int sigma, int context) {
+  const double step = 1.0 / deviation(sigma);
+  std::array<double, 3> masses{};
+  const double at = static_cast<double>(context);
+  const auto place = [&](double sixths) { return (at + sixths / 6.0) * step; };
+  masses[2] = mass(shape, place(1.0), place(3.0));
+  if (context == 0) {
+    masses[0] = masses[2];
+    masses[1] = 2.0 * mass(shape, 0.0, place(1.0));
+  } else {
+    masses[0] = mass(shape, place(-3.0), place(-1.0));
+    masses[1] = mass(shape, place(-1.0), place(1.0));
+  }
+  const double sum = masses[0] + masses[1] + masses[2];
+  const auto count = [&](double part) {
+    return static_cast<std::uint16_t>(
+        std::max(1, static_cast<int>(part / sum * kFrequencies + 0.5)));
+  };
+  // What is left goes to the likeliest.
+  const std::size_t most = context == 0 ? 1 : 0;
+  std::vector<std::uint16_t> row = {count(masses[0]), count(masses[1]), count(masses[2]), 1};
+  row[most] = 0;
+  row[most] = static_cast<std::uint16_t>(kFrequencies - row[0] - row[1] - row[2] - row[3]);
+  return row;
+}
+
+constexpr int kThirdPlaces = kMostThird - kLeastSigma + 1;
+constexpr int kContexts = 3;
+
 }  // namespace
+
+std::optional<std::uint16_t> Classes::third(Shape shape, int sigma, int context) const {
+  if (context == 0 && sigma < kLeastCoded[static_cast<std::size_t>(shape)]) {
+    const ClassCode finer = code(shape, sigma + kThird);
+    if (finer.zero) return {};
+    return static_cast<std::uint16_t>(kShapes * kContexts * kThirdPlaces + finer.table);
+  }
+  const int row = static_cast<int>(shape) * kContexts + context;
+  return static_cast<std::uint16_t>(row * kThirdPlaces +
+                                    std::clamp(sigma, kLeastSigma, kMostThird) - kLeastSigma);
+}
 
 const Classes& Classes::get() {
   static const Classes classes;
@@ -109,8 +150,14 @@ Classes::Classes() {
     for (int i = 0; i < kTableSigmas; ++i) {
       tables_.push_back(make_table(static_cast<Shape>(shape), kLeastSigma + i));
     }
+    for (int context = 0; context < kContexts; ++context) {
+      for (int i = 0; i < kThirdPlaces; ++i) {
+        thirds_.push_back(make_thirds(static_cast<Shape>(shape), kLeastSigma + i, context));
+      }
+    }
   }
   fill_places();
+  thirds_.insert(thirds_.end(), tables_.begin(), tables_.end());
 }
 
 void Classes::fill_places() {

@@ -1,12 +1,14 @@
 #include "kv/codec/transcode.hh"
 
 #include "clp_member.hh"
+#include "ecsq.hh"
 #include "kv/codec/decoded_source.hh"
 #include "kv/codec/profiles.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
 #include <algorithm>
+#include <set>
 
 namespace kv {
 namespace {
@@ -30,7 +32,8 @@ class MemberCopy {
 
   bool wants(const format::TileHeader& tile) const {
     const Range part = chosen(tile, options_.tokens);
-    return options_.layers.contains(tile.layer) && part.first < part.last;
+    return options_.layers.contains(tile.layer) && part.first < part.last &&
+           (!options_.quality || tile.quality <= *options_.quality);
   }
 
   bool stays(const format::TileHeader& tile) const {
@@ -50,15 +53,16 @@ class MemberCopy {
   std::vector<CodedTile> recoded(const Tile& tile) const {
     thread_local Bytes scratch;
     const Range part = chosen(tile.header, options_.tokens);
-    if (tile.header.codec == format::kClp) {
+    const bool refined = meta_.quality_layers > 1 && tile.header.codec == format::kEcsq;
+    if (tile.header.codec == format::kClp || tile.header.quality > 0 || refined) {
       fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)",
                  place_, tile.header.token_begin,
                  tile.header.token_begin + tile.header.token_count);
     }
     const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
-    const Codec& codec = options_.codec ? *options_.codec
-                         : options_.clp ? codec_by_name("raw")
-                                        : codec_of_parts(tile.header.codec);
+    const Codec& codec = options_.codec                  ? *options_.codec
+                         : options_.clp || options_.ecsq ? codec_by_name("raw")
+                                                         : codec_of_parts(tile.header.codec);
     const std::int64_t step = step_of(part.last - part.first);
     std::vector<CodedTile> parts;
     for (std::int64_t first = part.first; first < part.last; first += step) {
@@ -116,6 +120,15 @@ void copy_tiles(NextTile&& next_tile, Writer& writer, const MemberCopy& member, 
   pool.finish();
 }
 
+std::string why_no_profile(const Meta& meta, int level) {
+  if (meta.rope_applied) return "keys have RoPE applied; import it again without";
+  return fmt::format(
+      "no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
+      "FILE.kvp, "
+      "and name its folder in KVTOOLS_PROFILES",
+      meta.model.name, level, meta.model.name, level);
+}
+
 // Raw tiles of one layer, cut to at most so many tokens, in the order of the format.
 std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, const Meta& meta) {
   std::vector<OwnedTile> parts;
@@ -146,11 +159,11 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-// The profile to code a member with: the one that was given, if it is of the member's model.
+// The profile to code a member with: the one that was given, if it is of the member's model. Null
+// where there is none and `otherwise` says how to do without.
 std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& options,
-                                           const std::string& place) {
-  if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
-  if (options.profile) {
+                                           bool otherwise, const std::string& place) {
+  if (options.profile && !meta.rope_applied) {
     const std::string& of = options.profile->model.fingerprint;
     if (of != meta.model.fingerprint) {
       fail_input("{}: of model '{}' ({}), the profile is of '{}' ({})", place, meta.model.name,
@@ -158,23 +171,22 @@ std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& o
     }
     return options.profile;
   }
-  auto profile = find_profile(meta.model, options.level);
-  if (!profile) {
-    fail_input(
-        "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
-        "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
-        place, meta.model.name, options.level, meta.model.name, options.level);
+  auto profile = meta.rope_applied ? nullptr : find_profile(meta.model, options.level);
+  if (!profile && !otherwise) {
+    fail_input("{}: {}", place, why_no_profile(meta, options.level));
   }
   return profile;
 }
 
-// A layer at a time: the codec `clp` needs the ones before.
+using Layer = std::vector<OwnedTile>;
+
+// A layer at a time: the codec `clp` needs the ones before, and small tiles are joined.
 void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                   const Meta& meta, ClpMember& coder, const ClpOptions& options) {
-  std::vector<OwnedTile> layer;
+                   const Meta& meta, std::int64_t tokens_per_tile,
+                   const std::function<Layer(Layer)>& encode) {
+  Layer layer;
   const auto flush = [&] {
-    for (const OwnedTile& tile :
-         coder.encode(cut(std::move(layer), options.tokens_per_tile, meta), options)) {
+    for (const OwnedTile& tile : encode(cut(std::move(layer), tokens_per_tile, meta))) {
       writer.write_tile(tile.header, tile.data);
     }
     layer.clear();
@@ -185,6 +197,33 @@ void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& memb
       layer.push_back({part.header, std::move(part.data), 0});
   }
   if (!layer.empty()) flush();
+}
+
+Layer encode_each(Layer raw, const EcsqCodec& codec, const Meta& meta, int threads) {
+  Layer coded;
+  OrderedPool<Layer> pool(threads, [&](Layer tiles) {
+    for (OwnedTile& tile : tiles) coded.push_back(std::move(tile));
+  });
+  for (OwnedTile& tile : raw) {
+    pool.add([&] {
+      TensorView rows = meta.shape_of(tile.header);
+      rows.bytes = tile.data;
+      std::vector<Coded> qualities = codec.encode_qualities(meta, tile.header, rows);
+      Layer tiles;
+      if (qualities.front().data.size() >= tile.data.size()) {
+        tiles.push_back(std::move(tile));
+        return tiles;
+      }
+      for (Coded& quality : qualities) {
+        tile.header.codec = quality.codec;
+        tiles.push_back({tile.header, std::move(quality.data), 0});
+        ++tile.header.quality;
+      }
+      return tiles;
+    });
+  }
+  pool.finish();
+  return coded;
 }
 
 bool takes(const std::vector<Range>& members, std::uint64_t index) {
@@ -208,6 +247,7 @@ void require_members(const std::vector<Range>& members, const TileSource& source
 
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options) {
   std::uint64_t taken = 0;
+  std::set<std::string> told;  // once a model
   DecodedSource decoded(source, options.layers, options.tokens, options.threads);
   while (const std::optional<Meta> meta = decoded.next_member()) {
     if (!takes(options.members, source.member_index())) continue;
@@ -215,10 +255,20 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     const std::string place = fmt::format("{}: member {}", source.name(), source.member_index());
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
+    if (options.codec || options.clp || options.ecsq) part.quality_layers = 1;
+    if (options.quality) {
+      part.quality_layers =
+          static_cast<std::uint16_t>(std::min<int>(part.quality_layers, *options.quality + 1));
+    }
     ClpOptions clp = options.clp.value_or(ClpOptions{});
     if (options.clp) {
-      clp.profile = profile_for(*meta, clp, place);
-      part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
+      clp.profile = profile_for(*meta, clp, options.ecsq.has_value(), place);
+      if (clp.profile) {
+        part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
+      } else if (options.note && told.insert(why_no_profile(*meta, clp.level)).second) {
+        options.note(fmt::format("{}: coded as ecsq, in more bits than with a profile: {}", place,
+                                 why_no_profile(*meta, clp.level)));
+      }
     }
     if (options.history) {
       part.history.push_back(*options.history);
@@ -232,13 +282,24 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     }
     Importance importance =
         slice_importance(source.importance(), *meta, options.layers, options.tokens);
+    std::optional<EcsqCodec> ecsq;
+    if (options.ecsq && !clp.profile) {
+      ecsq.emplace(part, *options.ecsq, importance);
+      part.codec = ecsq->name();
+      part.quality_layers = static_cast<std::uint16_t>(1 + options.ecsq->refinements);
+    }
     const bool kept = options.keeps_importance();
     writer.begin_member(part, tokens, kept ? importance : Importance{});
     const MemberCopy member(*meta, place, options);
-    if (options.clp) {
+    if (ecsq) {
+      encode_layers(decoded, writer, member, part, options.ecsq->tokens_per_tile, [&](Layer raw) {
+        return encode_each(std::move(raw), *ecsq, part, options.threads);
+      });
+    } else if (options.clp) {
       ClpMember coder(part, place, options.threads);
       if (clp.use_importance) coder.set_importance(std::move(importance));
-      encode_layers(decoded, writer, member, part, coder, clp);
+      encode_layers(decoded, writer, member, part, clp.tokens_per_tile,
+                    [&](Layer raw) { return coder.encode(std::move(raw), clp); });
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

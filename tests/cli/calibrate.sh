@@ -21,12 +21,22 @@ kvprefill -q -m smollm2 --importance --dtype bf16 "$text" -o a.kv
 kvencode -l 2 --no-history a.kv -o a.kvz
 [ $(($(stat -c %s a.kvz) * 5)) -lt "$(stat -c %s a.kv)" ] || fail "only $(stat -c %s a.kvz) bytes"
 kvencode -l 2 --no-history --threads 1 <a.kv | cmp - a.kvz || fail 'threads change the stream'
+kvinfo a.kvz | grep -Eq 'profile +[0-9a-f]{16}' || fail "$(kvinfo a.kvz)"
 kvinfo a.kvz | grep -q 'clp' || fail "$(kvinfo a.kvz)"
 kvdecode --no-history a.kvz >b.kv
 kvdecode --no-history --threads 1 <a.kvz | cmp - b.kv || fail 'threads change what is decoded'
 kvinfo --check a.kvz b.kv >/dev/null || fail 'not sound'
 [ "$(kvinfo --json b.kv | grep -o '"token_count":[0-9]*')" = \
   "$(kvinfo --json a.kv | grep -o '"token_count":[0-9]*')" ] || fail 'tokens are lost'
+
+# The other lossy codec has to be asked for where there is a profile, or one looks elsewhere.
+kvencode -q --codec ecsq --no-history a.kv -o plain.kvz 2>err
+[ ! -s err ] || fail "$(<err)"
+kvinfo plain.kvz | grep -q 'ecsq' || fail "$(kvinfo plain.kvz)"
+KVTOOLS_PROFILES='' kvencode -l 2 --no-history a.kv 2>err | cmp - plain.kvz || fail 'no profile'
+says 'kvcalibrate -m smollm2 -l 2'
+kvgen -q -m smollm2 -n 4 'Question: who? Answer:' <plain.kvz >answer
+[ -s answer ] || fail 'no answer from a cache of ecsq'
 
 # Parts: what is not needed for them need not be there.
 kvdecode --no-history --layers 3:5 a.kvz >part
