@@ -43,6 +43,8 @@ class TileLoader {
   // A tile of K or V; its bytes are kept in `coded`.
   std::optional<Tile> next(Bytes& coded) {
     const std::lock_guard lock(reading_);
+    if (ended_) return std::nullopt;
+    ended_ = true;  // stays so where reading throws: what follows damage would be misread
     while (std::optional<Tile> tile = source_.next_tile()) {
       if (tile->header.kind == format::Kind::kE) {
         keep_hidden(*tile);
@@ -50,6 +52,7 @@ class TileLoader {
       }
       coded.assign(tile->data.begin(), tile->data.end());
       tile->data = coded;
+      ended_ = false;
       return tile;
     }
     return std::nullopt;
@@ -77,6 +80,7 @@ class TileLoader {
   std::string name_;
   const std::vector<std::uint32_t>& hidden_layers_;
   std::mutex reading_;
+  bool ended_ = false;  // under the lock
 };
 
 }  // namespace
