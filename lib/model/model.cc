@@ -19,6 +19,10 @@
 namespace kv {
 namespace {
 
+// Before the last layer: fewer are cheaper than products of another shape, which oneDNN compiles
+// when it first sees them.
+constexpr std::int64_t kRowsWorthDropping = 64;
+
 at::Device choose_device(Device wanted) {
   if (wanted == Device::kCpu) return at::kCPU;
   if (wanted == Device::kAuto && !cuda_visible()) return at::kCPU;
@@ -43,8 +47,6 @@ at::ScalarType choose_type(Compute wanted, at::Device device) {
   }
   return device.is_cuda() || attention_supported<c10::BFloat16>() ? at::kBFloat16 : at::kFloat;
 }
-
-constexpr std::int64_t kRowsWorthDropping = 64;
 
 bool fused_supported(at::ScalarType type, at::Device device) {
   if (!device.is_cpu()) return false;
@@ -292,8 +294,6 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
       }
       LayerCall call = state_->call(layer, hidden, slots, *cache.state_);
       call.importance = meter ? &*meter : nullptr;
-      // Few rows are cheaper than the products of another shape, which are compiled when first
-      // seen.
       if (layer == last && (wanted == 0 || rows - wanted >= kRowsWorthDropping)) {
         state_->write_keys_values(call, hidden);
         call.importance = nullptr;
