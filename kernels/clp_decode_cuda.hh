@@ -2,6 +2,7 @@
 // A tile of the codec `clp` (kv(5)) decoded on an NVIDIA GPU, from the stream to the rows, with
 // nothing but the tile and the results passing over the bus: the bits of the CPU.
 
+#include "kv/kernels/cuda_namespace.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/int8_dot.hh"
 #include "kv/kernels/rans.hh"
@@ -9,12 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-
-#ifdef KV_CUDA_SHIM  // the same source, on fibers of the CPU
-#define KV_CUDA_NAMESPACE kv::on_fibers
-#else
-#define KV_CUDA_NAMESPACE kv
-#endif
 
 namespace KV_CUDA_NAMESPACE {
 

@@ -1,13 +1,8 @@
 #pragma once
 // The entropy coder on an NVIDIA GPU: a warp a stream, a lane a lane. Same bytes as on the CPU.
 
+#include "kv/kernels/cuda_namespace.hh"
 #include "kv/kernels/rans.hh"
-
-#ifdef KV_CUDA_SHIM  // the same source, on fibers of the CPU
-#define KV_CUDA_NAMESPACE kv::on_fibers
-#else
-#define KV_CUDA_NAMESPACE kv
-#endif
 
 namespace KV_CUDA_NAMESPACE {
 

@@ -21,15 +21,5 @@ target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
 add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
 target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::hwy PkgConfig::zstd)
 
-# The decoder for GPUs on fibers of the CPU, and the same test on a GPU.
-kv_test(clp_cuda LIBS kv_codec kv_kernels cuda_shim)
-foreach(name rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda)
-  set(source ${PROJECT_SOURCE_DIR}/kernels/${name}.cu)
-  set_source_files_properties(${source} PROPERTIES LANGUAGE CXX
-    COMPILE_OPTIONS "-x;c++;-ffp-contract=off")
-  target_sources(clp_cuda_test PRIVATE ${source})
-endforeach()
-add_executable(clp_gpu_test unit/clp_cuda_test.cc)
-target_link_libraries(clp_gpu_test PRIVATE kv_codec kv_kernels doctest::doctest)
-add_test(NAME gpu.clp COMMAND clp_gpu_test)
-set_tests_properties(gpu.clp PROPERTIES SKIP_RETURN_CODE 125)
+# The decoder for GPUs.
+kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)
