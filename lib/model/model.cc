@@ -115,7 +115,7 @@ struct Model::State {
     }
     for (const std::int64_t slot : slots) {
       if (slot < 0 || slot >= cache.size) {
-        fail_usage("-: slot {}: the cache holds {}", slot, cache.size);
+        fail_usage("-: slot {}: the cache holds {}", slot, cache.size.load());
       }
     }
     return {config, layers[static_cast<std::size_t>(layer)], layer, slots, cache};
@@ -289,6 +289,7 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
                                 : options.logits == LogitRows::kLast && done + rows == count ? 1
                                                                                              : 0;
     for (std::int64_t layer = 0; layer <= last; ++layer) {
+      if (options.before_layer) options.before_layer(layer);
       for (std::size_t i = 0; i < options.hidden_layers.size(); ++i) {
         if (options.hidden_layers[i] == layer) keep(result.hidden[i], hidden);
       }

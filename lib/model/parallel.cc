@@ -15,6 +15,8 @@ extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads,
 namespace kv {
 namespace {
 
+thread_local bool alone = false;
+
 struct Job {
   std::int64_t count;
   const std::function<void(std::int64_t)>& body;
@@ -35,7 +37,7 @@ struct Job {
 }  // namespace
 
 void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>& body) {
-  if (count <= 1 || at::get_num_threads() == 1 || at::in_parallel_region()) {
+  if (count <= 1 || alone || at::get_num_threads() == 1 || at::in_parallel_region()) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
@@ -49,6 +51,15 @@ void parallel_ranges(std::int64_t count, std::int64_t grain,
   parallel_items((count + grain - 1) / grain,
                  [&](std::int64_t i) { body(i * grain, std::min(count, (i + 1) * grain)); });
 }
+
+SpareCore::SpareCore() : before_(at::get_num_threads()) {
+  if (before_ > 1) at::set_num_threads(before_ - 1);
+}
+SpareCore::~SpareCore() {
+  if (before_ > 1) at::set_num_threads(before_);
+}
+
+void work_alone() { alone = true; }
 
 // libgomp spins briefly when it knows of more threads than cores, and reads its environment before
 // main(); so a second, small pool is made, which sleeps for ever.
