@@ -36,6 +36,13 @@ bool cpu_has_avx2() {
   return os_saves(kYmm) && (leaf(1, 0).ecx >> 29 & 1) && (leaf(7, 0).ebx >> 5 & 1);
 }
 
+bool cpu_has_avx2_group() {
+  constexpr unsigned of_leaf_1 = 1u << 1 | 1u << 12 | 1u << 25;  // PCLMUL, FMA, AES
+  constexpr unsigned of_leaf_7 = 1u << 3 | 1u << 8;              // BMI, BMI2
+  return cpu_has_avx2() && (leaf(1, 0).ecx & of_leaf_1) == of_leaf_1 &&
+         (leaf(7, 0).ebx & of_leaf_7) == of_leaf_7 && (leaf(0x80000001, 0).ecx >> 5 & 1);  // LZCNT
+}
+
 bool cpu_has_avx_vnni() { return cpu_has_avx2() && (leaf(7, 1).eax >> 4 & 1); }
 
 bool cpu_has_avx512() {
@@ -59,6 +66,7 @@ bool cpu_has_amx_int8() {
 #else
 namespace kv {
 bool cpu_has_avx2() { return false; }
+bool cpu_has_avx2_group() { return false; }
 bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_vnni() { return false; }

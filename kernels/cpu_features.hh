@@ -4,6 +4,7 @@
 namespace kv {
 
 bool cpu_has_avx2();         // with F16C
+bool cpu_has_avx2_group();   // with the above, AES, BMI 1 and 2, FMA, LZCNT, PCLMUL
 bool cpu_has_avx_vnni();     // with AVX2
 bool cpu_has_avx512();       // F, BW, DQ, VL, with AVX2
 bool cpu_has_avx512_vnni();  // with the above

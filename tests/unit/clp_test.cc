@@ -106,6 +106,21 @@ TEST_CASE("several layers at a time decode as one after another") {
   }
 }
 
+TEST_CASE("the variant of a loop that runs is the one that was chosen") {
+  using Names = kv::VectorVariants<const char*()>;
+  const Names all = {[] { return "baseline"; }, [] { return "avx2"; }, [] { return "avx512"; }};
+  const Names few = {[] { return "baseline"; }, nullptr, nullptr};
+  for (const kv::VectorTarget target : kv::vector_targets()) {
+    kv::set_vector_target(target);
+    CHECK(std::string(all.chosen()()) == kv::vector_target_name(target));
+    CHECK(std::string(few.chosen()()) == "baseline");
+  }
+  kv::set_vector_target(kv::vector_targets().front());
+  if (kv::vector_targets().size() < 3) {
+    CHECK_THROWS_AS(kv::set_vector_target(kv::VectorTarget::kAvx512), std::invalid_argument);
+  }
+}
+
 TEST_CASE("workers do all work once and throw the first error by number") {
   for (const int threads : {1, 2, 7}) {
     kv::Workers workers(threads);
