@@ -1,6 +1,6 @@
 #pragma once
-// Finding profiles: in $KVTOOLS_PROFILES (files or folders), then where search_folders() looks for
-// "profiles". Files are named *.kvp.
+// Finding profiles of the codec `clp`, files *.kvp: in $KVTOOLS_PROFILES (files or folders), then
+// where search_folders() looks for "profiles".
 
 #include "kv/codec/profile.hh"
 
@@ -13,5 +13,7 @@ namespace kv {
 std::shared_ptr<const Profile> find_profile(const ModelIdentity& model, int level);
 // The one that a stream names. Throws kInput, with `place` and the command that makes it.
 std::shared_ptr<const Profile> require_profile(std::uint64_t hash, const std::string& place);
+// One that lies nowhere yet: from now on the first that is found, for the rest of the process.
+void add_profile(std::shared_ptr<const Profile> profile);
 
 }  // namespace kv
