@@ -30,6 +30,14 @@ bool os_saves(std::uint32_t mask) {
 
 constexpr std::uint32_t kYmm = 0x6, kZmm = 0xE6, kTiles = 0x60000;
 
+// AMX with what this bit of leaf 7 says.
+bool tiles_with(unsigned feature) {
+  const unsigned wanted = 1u << 24 | feature;
+  if (!os_saves(kTiles) || (leaf(7, 0).edx & wanted) != wanted) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
 }  // namespace
 
 bool cpu_has_avx2() {
@@ -45,14 +53,10 @@ bool cpu_has_avx512() {
 
 bool cpu_has_avx512_vnni() { return cpu_has_avx512() && (leaf(7, 0).ecx >> 11 & 1); }
 
-bool cpu_has_amx_int8() {
-  constexpr unsigned wanted = 1u << 24 | 1u << 25;  // tile, int8
-  if (!cpu_has_avx512_vnni() || !os_saves(kTiles) || (leaf(7, 0).edx & wanted) != wanted) {
-    return false;
-  }
-  constexpr long request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
+bool cpu_has_avx512_bf16() { return cpu_has_avx512() && (leaf(7, 1).eax >> 5 & 1); }
+
+bool cpu_has_amx_int8() { return cpu_has_avx512_vnni() && tiles_with(1u << 25); }
+bool cpu_has_amx_bf16() { return cpu_has_avx512_bf16() && tiles_with(1u << 22); }
 
 }  // namespace kv
 
@@ -62,6 +66,8 @@ bool cpu_has_avx2() { return false; }
 bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
 bool cpu_has_amx_int8() { return false; }
+bool cpu_has_amx_bf16() { return false; }
 }  // namespace kv
 #endif
