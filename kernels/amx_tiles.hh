@@ -19,6 +19,16 @@ struct TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
+// Tiles 0, 1 and 4 have the first 16 of up to 32 rows, 2, 3 and 5 the others.
+static inline TileConfig tiles_of_rows(std::int64_t rows) {
+  TileConfig config;
+  const auto first = static_cast<std::uint8_t>(rows < 16 ? rows : 16);
+  const auto second = static_cast<std::uint8_t>(rows > 16 ? rows - 16 : 16);
+  config.rows[0] = config.rows[1] = config.rows[4] = first;
+  config.rows[2] = config.rows[3] = config.rows[5] = second;
+  return config;
+}
+
 static inline void configure_tiles(const TileConfig& config) {
   __asm__ volatile("ldtilecfg %0" ::"m"(config));
 }

@@ -94,12 +94,7 @@ ProductTarget product_amx(const ProductJob& job) {
   with_end(job, [&]<ProductEnd kEnd>() {
     if (whole > 0) multiply_rows<kEnd>(job, 0, whole);
     if (rest == 0) return;
-    TileConfig config;  // of no more rows than there are
-    const auto first = static_cast<std::uint8_t>(rest < 16 ? rest : 16);
-    const auto second = static_cast<std::uint8_t>(rest > 16 ? rest - 16 : 16);
-    config.rows[0] = config.rows[1] = config.rows[4] = first;
-    config.rows[2] = config.rows[3] = config.rows[5] = second;
-    configure_tiles(config);
+    configure_tiles(tiles_of_rows(rest));
     multiply_rows<kEnd>(job, whole, job.rows);
   });
   return ProductTarget::kAmx;
