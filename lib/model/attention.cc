@@ -1,6 +1,7 @@
 #include "kv/model/attention.hh"
 
 #include "kv/kernels/bf16_attention.hh"
+#include "kv/model/aligned.hh"
 #include "kv/model/parallel.hh"
 #include "kv/model/row_ops.hh"
 
@@ -29,8 +30,9 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::i
 
 template <typename T>
 struct Scratch {
-  std::vector<float> scores, output, max, sum;
-  std::vector<T> probabilities;
+  AlignedVector<float> scores, output;
+  std::vector<float> max, sum;
+  AlignedVector<T> probabilities;
 };
 
 // Rows [begin, end) of one KV head's group.

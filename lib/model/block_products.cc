@@ -1,12 +1,12 @@
 #include "kv/model/block_products.hh"
 
+#include "kv/model/aligned.hh"
 #include "kv/model/parallel.hh"
 #include "kv/model/row_ops.hh"
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <vector>
 
 namespace kv {
 namespace {
@@ -36,7 +36,7 @@ void each_block(std::int64_t rows, const F& body) {
 // Into memory of this thread, which it keeps.
 const T* normed_rows(const float* hidden, const at::Tensor& weight, double epsilon,
                      std::int64_t rows) {
-  thread_local std::vector<T> memory;
+  thread_local AlignedVector<T> memory;
   const std::int64_t width = weight.numel();
   memory.resize(static_cast<std::size_t>(rows * width));
   T* out = memory.data();
@@ -68,7 +68,7 @@ void finish_rows(const LayerWeights& weights, double rms_epsilon, const T* atten
   const std::int64_t width = weights.output.matrix()->outputs();
   const std::int64_t inner = weights.down.matrix()->inputs();
   each_block(rows, [&](std::int64_t begin, std::int64_t end) {
-    thread_local std::vector<T> memory;
+    thread_local AlignedVector<T> memory;
     const std::int64_t count = end - begin;
     memory.resize(static_cast<std::size_t>(count * inner));
     T* act = memory.data();
