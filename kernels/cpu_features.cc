@@ -47,6 +47,14 @@ constexpr bool has(unsigned bits, unsigned wanted) { return (bits & wanted) == w
 
 constexpr std::uint32_t kYmm = 0x6, kZmm = 0xE6, kTiles = 0x60000;
 
+// AMX with what this bit of leaf 7 says.
+bool tiles_with(unsigned feature) {
+  const unsigned wanted = 1u << 24 | feature;
+  if (!has(cpu().os_saves, kTiles) || !has(cpu().leaf7.edx, wanted)) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
 }  // namespace
 
 bool cpu_has_avx2() {
@@ -75,14 +83,10 @@ bool cpu_has_avx512_vbmi2() {
 
 bool cpu_has_avx512_vnni() { return cpu_has_avx512() && has(cpu().leaf7.ecx, 1u << 11); }
 
-bool cpu_has_amx_int8() {
-  constexpr unsigned wanted = 1u << 24 | 1u << 25;  // tile, int8
-  if (!cpu_has_avx512_vnni() || !has(cpu().os_saves, kTiles) || !has(cpu().leaf7.edx, wanted)) {
-    return false;
-  }
-  constexpr long request_permission = 0x1023, tile_data = 18;  // arch_prctl(2)
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
+bool cpu_has_avx512_bf16() { return cpu_has_avx512() && has(cpu().leaf7_1.eax, 1u << 5); }
+
+bool cpu_has_amx_int8() { return cpu_has_avx512_vnni() && tiles_with(1u << 25); }
+bool cpu_has_amx_bf16() { return cpu_has_avx512_bf16() && tiles_with(1u << 22); }
 
 }  // namespace kv
 
@@ -94,6 +98,8 @@ bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_vbmi2() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
 bool cpu_has_amx_int8() { return false; }
+bool cpu_has_amx_bf16() { return false; }
 }  // namespace kv
 #endif
