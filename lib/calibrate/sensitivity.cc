@@ -79,7 +79,8 @@ class Probe {
 
 // Errors as the codec makes them: of a coefficient uniform within its step, but never more than the
 // coefficient itself; none of the first token, which is stored as it is.
-at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, at::Generator& random) {
+at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, double gain,
+                    at::Generator& random) {
   const std::int64_t n = profile.channels;
   at::Tensor basis = at::empty({n, n}, at::TensorOptions(at::kFloat));
   float* at = basis.mutable_data_ptr<float>();
@@ -91,7 +92,7 @@ at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, at::Gener
     }
   }
   const at::Tensor uniform = at::rand({tokens, n}, random, at::TensorOptions(at::kFloat)) - 0.5;
-  at::Tensor noise = at::matmul(uniform, basis.t());
+  at::Tensor noise = at::matmul(uniform * gain, basis.t());
   noise.narrow(0, 0, 1).zero_();
   return noise;
 }
@@ -102,7 +103,7 @@ StepTable measure_sensitivity(const Session& session, const Samples& samples,
                               const Profile& profile, const SensitivityOptions& options) {
   StepTable sums;
   at::Generator random = at::detail::createCPUGenerator(options.seed);
-  const std::size_t windows = std::min(options.windows, samples.windows());
+  const std::size_t windows = std::min(options.windows, samples.fitted());
   for (std::size_t w = 0; w < windows; ++w) {
     const std::int64_t continuation = std::min(options.continuation, samples.tokens(w) / 4);
     Probe probe(session, samples, w, continuation);
@@ -110,7 +111,8 @@ StepTable measure_sensitivity(const Session& session, const Samples& samples,
       const CachePart part =
           tensor->kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues;
       sums[{tensor->layer, tensor->kind}] +=
-          probe.divergence(tensor->layer, part, noise_of(*tensor, probe.context(), random)) /
+          probe.divergence(tensor->layer, part,
+                           noise_of(*tensor, probe.context(), options.gain, random)) /
           static_cast<double>(windows);
       if (options.on_tensor) options.on_tensor();
     }

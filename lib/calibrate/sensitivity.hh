@@ -12,6 +12,7 @@ namespace kv {
 struct SensitivityOptions {
   std::size_t windows = 4;          // of the samples
   std::int64_t continuation = 128;  // tokens at their ends that are compared
+  double gain = 1;                  // of the noise, beside the profile's
   std::uint64_t seed = 1;
   std::function<void()> on_tensor;
 };

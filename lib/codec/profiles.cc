@@ -29,19 +29,25 @@ std::vector<std::string> candidates() {
   return files;
 }
 
+std::mutex g_mutex;
+std::vector<std::shared_ptr<const Profile>> g_added;
+std::map<std::string, std::shared_ptr<const Profile>> g_opened;
+
 // A file of the folders is read once a process, whole, and only when its head fits.
 std::shared_ptr<const Profile> first_that(const std::function<bool(const ProfileHead&)>& fits) {
-  static std::mutex mutex;
-  static std::map<std::string, std::shared_ptr<const Profile>> opened;
-  const std::lock_guard lock(mutex);
+  const auto head_of = [](const Profile& profile) {
+    return ProfileHead{profile.model, profile.level, profile.hash};
+  };
+  const std::lock_guard lock(g_mutex);
+  for (const auto& profile : g_added) {
+    if (fits(head_of(*profile))) return profile;
+  }
   for (const std::string& file : candidates()) {
-    const auto found = opened.find(file);
-    if (found != opened.end()) {
-      if (fits({found->second->model, found->second->level, found->second->hash})) {
-        return found->second;
-      }
+    const auto found = g_opened.find(file);
+    if (found != g_opened.end()) {
+      if (fits(head_of(*found->second))) return found->second;
     } else if (fits(ProfileHead::read(file))) {
-      return opened[file] = Profile::open(file);
+      return g_opened[file] = Profile::open(file);
     }
   }
   return nullptr;
@@ -54,6 +60,19 @@ std::shared_ptr<const Profile> find_profile(const ModelIdentity& model, int leve
   return first_that([&](const ProfileHead& head) {
     return head.model.fingerprint == model.fingerprint && head.level == level;
   });
+}
+
+std::vector<std::shared_ptr<const Profile>> find_profiles(const ModelIdentity& model) {
+  std::vector<std::shared_ptr<const Profile>> found;
+  for (int level = 0; level <= 9; ++level) {
+    if (auto profile = find_profile(model, level)) found.push_back(std::move(profile));
+  }
+  return found;
+}
+
+void add_profile(std::shared_ptr<const Profile> profile) {
+  const std::lock_guard lock(g_mutex);
+  g_added.insert(g_added.begin(), std::move(profile));
 }
 
 std::shared_ptr<const Profile> require_profile(std::uint64_t hash, const std::string& place) {

@@ -3,6 +3,7 @@
 #include "clp_member.hh"
 #include "kv/codec/decoded_source.hh"
 #include "kv/codec/profiles.hh"
+#include "kv/codec/rate_control.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
@@ -146,9 +147,13 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-// The profile to code a member with: the one that was given, if it is of the member's model.
-std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& options,
-                                           const std::string& place) {
+void notice(const ClpOptions& options, const std::string& text) {
+  if (options.on_notice) options.on_notice(text);
+}
+
+// The profile and step to code a member with: those that were given, if they are of its model, or
+// those that the maps give.
+ChosenStep choose_step(const Meta& meta, const ClpOptions& options, const std::string& place) {
   if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
   if (options.profile) {
     const std::string& of = options.profile->model.fingerprint;
@@ -156,26 +161,60 @@ std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& o
       fail_input("{}: of model '{}' ({}), the profile is of '{}' ({})", place, meta.model.name,
                  meta.model.fingerprint, options.profile->model.name, of);
     }
-    return options.profile;
   }
-  auto profile = find_profile(meta.model, options.level);
-  if (!profile) {
-    fail_input(
-        "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
-        "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
-        place, meta.model.name, options.level, meta.model.name, options.level);
+  const auto found = [&] {
+    return options.profile ? std::vector{options.profile} : find_profiles(meta.model);
+  };
+  if (options.max_kld) return step_for_kld(found(), *options.max_kld, place);
+  if (options.max_bits) return step_for_bits(found(), *options.max_bits, place);
+  if (options.profile) return {options.profile, options.base_step};
+  if (auto profile = find_profile(meta.model, options.level)) return {profile, options.base_step};
+  if (auto other = step_for_level(found(), options.level)) {
+    other->step += options.base_step;
+    notice(options, fmt::format("{}: no profile of level {}; that of level {} with step {} does it "
+                                "in a few more bits",
+                                place, options.level, other->profile->level, other->step));
+    return *other;
   }
-  return profile;
+  fail_input(
+      "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
+      "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
+      place, meta.model.name, options.level, meta.model.name, options.level);
 }
 
-// A layer at a time: the codec `clp` needs the ones before.
-void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                   const Meta& meta, ClpMember& coder, const ClpOptions& options) {
+// What META says of the coding: with the step, and the divergence where the map has it.
+std::string codec_text(const ChosenStep& chosen) {
+  std::string text = fmt::format("clp level={} step={}", chosen.profile->level, chosen.step);
+  if (const auto expected = expected_at(*chosen.profile, chosen.step)) {
+    text += fmt::format(" kld={:.2g}", expected->kld);
+  }
+  return text;
+}
+
+// Bits of a member's coded tiles against what the map has for the step.
+void check_drift(const ChosenStep& chosen, const ClpOptions& options, double bits,
+                 const std::string& place) {
+  constexpr double kFar = 1.5;
+  const auto expected = expected_at(*chosen.profile, chosen.step);
+  if (!expected || !(bits > kFar * expected->bits)) return;
+  notice(options, fmt::format("{}: {:.2f} bits a value, {:.2f} expected: it is unlike the texts "
+                              "that the profile was made from",
+                              place, bits, expected->bits));
+}
+
+// A layer at a time: the codec `clp` needs the ones before. Returns bits a coded value.
+double encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
+                     const Meta& meta, ClpMember& coder, const ClpOptions& options) {
   std::vector<OwnedTile> layer;
+  double bits = 0, values = 0;
   const auto flush = [&] {
     for (const OwnedTile& tile :
          coder.encode(cut(std::move(layer), options.tokens_per_tile, meta), options)) {
       writer.write_tile(tile.header, tile.data);
+      if (tile.header.codec != format::kClp) continue;
+      const TensorView shape = meta.shape_of(tile.header);
+      bits += 8.0 * static_cast<double>(tile.data.size());
+      values += static_cast<double>(shape.shape[0] * shape.row_values());
     }
     layer.clear();
   };
@@ -185,6 +224,7 @@ void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& memb
       layer.push_back({part.header, std::move(part.data), 0});
   }
   if (!layer.empty()) flush();
+  return bits / std::max(values, 1.0);
 }
 
 bool takes(const std::vector<Range>& members, std::uint64_t index) {
@@ -216,9 +256,12 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
     ClpOptions clp = options.clp.value_or(ClpOptions{});
+    ChosenStep chosen;
     if (options.clp) {
-      clp.profile = profile_for(*meta, clp, place);
-      part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
+      chosen = choose_step(*meta, clp, place);
+      clp.profile = chosen.profile;
+      clp.base_step = chosen.step;
+      part.codec = codec_text(chosen);
     }
     if (options.history) {
       part.history.push_back(*options.history);
@@ -238,7 +281,7 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     if (options.clp) {
       ClpMember coder(part, place, options.threads);
       if (clp.use_importance) coder.set_importance(std::move(importance));
-      encode_layers(decoded, writer, member, part, coder, clp);
+      check_drift(chosen, clp, encode_layers(decoded, writer, member, part, coder, clp), place);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

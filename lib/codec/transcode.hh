@@ -7,6 +7,7 @@
 #include "kv/container/tile_source.hh"
 #include "kv/container/writer.hh"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,8 +19,13 @@ struct ClpOptions {
   std::shared_ptr<const Profile> profile;  // null: the one of the member's model and of `level`
   int level = 2;
   int base_step = 0;                    // eighths of an octave beside the profile's own step
+  std::optional<double> max_kld;        // instead of a step: what the profiles' maps say of it
+  std::optional<double> max_bits;       // a value, likewise
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
   bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
+  // What is no error, but should be known: a profile of another level, a text unlike those that the
+  // profile was made from.
+  std::function<void(const std::string&)> on_notice;
 };
 
 struct TranscodeOptions {
