@@ -4,6 +4,7 @@
 #include "tool.hh"
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 
 namespace {
@@ -14,6 +15,7 @@ struct Options {
   int step = 0;
   std::string codec;
   kv::CodecOptions coding;
+  std::optional<double> bits, max_kld;
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
@@ -28,7 +30,12 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--codec", o.codec,
                  "clp, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
       ->type_name("NAME");
-  app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
+  app.add_option("--bits", o.bits, "clp: at most so many bits a value; kivi: 2 to 4")
+      ->type_name("B")
+      ->check(CLI::Range(0.01, 64.0));
+  app.add_option("--max-kld", o.max_kld, "clp: the smallest file with at most this divergence")
+      ->type_name("X")
+      ->check(CLI::Range(1e-9, 100.0));
   app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
   app.add_option("--chunk", o.coding.chunk, "cachegen-code: tokens that share tables")
       ->type_name("N");
@@ -56,18 +63,28 @@ int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 :
 // A lossy level without a codec's name is the codec `clp`.
 std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
-  if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
+  if (level_of(o) < 0 && (o.max_kld || o.bits)) return "clp";
+  if (level_of(o) < 0) {
+    kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4; or --max-kld or --bits");
+  }
   return level_of(o) == 0 ? "planes" : "clp";
 }
 
-kv::ClpOptions clp_options(const Options& o) {
+kv::ClpOptions clp_options(const Options& o, const kv::Invocation& call) {
   if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
   const kv::CodecOptions& c = o.coding;
-  if (c.bits || c.group || c.chunk || c.tables || c.rope) {
-    kv::fail_usage("codec clp has no --bits, --group, --chunk, --tables and --rope");
+  if (c.group || c.chunk || c.tables || c.rope) {
+    kv::fail_usage("codec clp has no --group, --chunk, --tables and --rope");
   }
-  kv::ClpOptions clp{
-      .level = o.coding.level.value_or(2), .base_step = o.step, .use_importance = !o.no_importance};
+  if ((o.max_kld || o.bits) && (c.level || o.step != 0 || (o.max_kld && o.bits))) {
+    kv::fail_usage("--max-kld or --bits choose level and step: give one, without --level and --step");
+  }
+  kv::ClpOptions clp{.level = o.coding.level.value_or(2),
+                     .base_step = o.step,
+                     .max_kld = o.max_kld,
+                     .max_bits = o.bits,
+                     .use_importance = !o.no_importance};
+  clp.on_notice = [&call](const std::string& text) { kv::note(call, text); };
   if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
   if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
   if (o.tokens_per_tile > 0)
@@ -77,14 +94,18 @@ kv::ClpOptions clp_options(const Options& o) {
 
 std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec) {
   const bool lossless = codec == "planes" || codec == "raw";
+  kv::CodecOptions coding = o.coding;
+  if (o.bits) {
+    coding.bits = static_cast<int>(*o.bits);
+    if (*coding.bits != *o.bits) kv::fail_usage("codec {}: --bits {} is no integer", codec, *o.bits);
+  }
   if (!lossless) {
     if (level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
-    return kv::make_encoder(codec, o.coding);
+    return kv::make_encoder(codec, coding);
   }
   if (level_of(o) > 0) {
     kv::fail_usage("level {} is lossy, which codec {} is not", level_of(o), codec);
   }
-  kv::CodecOptions coding = o.coding;
   coding.level.reset();
   return kv::make_encoder(codec, coding);
 }
@@ -94,10 +115,10 @@ int program_body(const Options& o, const kv::Invocation& call) {
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
   if (codec == "clp") {
-    options.clp = clp_options(o);
+    options.clp = clp_options(o, call);
   } else {
-    if (o.step != 0 || o.no_importance) {
-      kv::fail_usage("codec {} has no --step and --no-importance", codec);
+    if (o.step != 0 || o.no_importance || o.max_kld) {
+      kv::fail_usage("codec {} has no --step, --no-importance and --max-kld", codec);
     }
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();
@@ -119,6 +140,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
 int main(int argc, char** argv) {
   const kv::ToolInfo info = {"kvencode", "compress KV caches",
                              "  kvencode --lossless <report.kv >report.kvz\n"
+                             "  kvencode --max-kld 0.005 <report.kv >report.kvz\n"
                              "  kvprefill -m smollm2 report.txt | kvencode -l 0 -o report.kvz\n"};
   return kv::tool_main<Options>(info, argc, argv, declare, program_body);
 }
