@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 namespace {
@@ -131,7 +132,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   const bool cachegen = o.codec == "cachegen";
   if (job.levels.empty() && !cachegen) return 0;
   const std::vector<kv::Document> documents = documents_of(o);
-  kv::Session session = kv::Session::open(o.model.model, o.model.parsed());
+  auto session = std::make_unique<kv::Session>(kv::Session::open(o.model.model, o.model.parsed()));
   kv::Progress progress(call.tool + ": prefill", "", call.quiet);
   double total = 1, done = 0;
   const auto work = [&](double amount) {
@@ -146,7 +147,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
     if (!cachegen) total += kv::profile_work(tokens, fitted, held, job);
   };
   sampling.on_tokens = [&](std::int64_t count) { work(static_cast<double>(count)); };
-  const kv::Samples samples(session, documents, sampling);
+  const kv::Samples samples(*session, documents, sampling);
   if (cachegen) {
     std::vector<std::string> paths;
     for (std::size_t w = 0; w < samples.windows(); ++w) paths.push_back(samples.path(w));
@@ -159,16 +160,16 @@ int program_body(const Options& o, const kv::Invocation& call) {
     return 0;
   }
   // What errors do is measured without errors of the arithmetic, as far as nobody asked for those.
-  if (o.model.compute == "auto" && session.model->compute() == kv::DType::kBF16) {
+  if (o.model.compute == "auto" && session->model->compute() == kv::DType::kBF16) {
     kv::ModelOptions exact = o.model.parsed();
     exact.compute = kv::Compute::kF32;
-    session = {};
-    session = kv::Session::open(o.model.model, exact);
+    session.reset();
+    session = std::make_unique<kv::Session>(kv::Session::open(o.model.model, exact));
   }
   job.made_from = fmt::format("{} windows, {} tokens at most", samples.fitted(), o.tokens);
   job.on_phase = [&](const std::string& text) { progress.set_label(call.tool + ": " + text); };
   job.on_work = work;
-  kv::make_profiles(session, samples, job, [&](kv::Profile& profile, double bits) {
+  kv::make_profiles(*session, samples, job, [&](kv::Profile& profile, double bits) {
     const std::string path = outputs.path(profile.level);
     const kv::Bytes bytes = profile.to_bytes();
     outputs.write(path, bytes);
@@ -179,6 +180,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
     if (const auto point = kv::expected_at(profile, 0)) {
       text += fmt::format(", {:.3f} of others with a KLD of {:.2g}", point->bits, point->kld);
     }
+    progress.hide();
     kv::note(call, text);
   });
   return 0;

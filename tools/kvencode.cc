@@ -70,21 +70,21 @@ std::string codec_of(const Options& o) {
   return level_of(o) == 0 ? "planes" : "clp";
 }
 
-kv::ClpOptions clp_options(const Options& o, const kv::Invocation& call) {
+kv::ClpOptions clp_options(const Options& o) {
   if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
   const kv::CodecOptions& c = o.coding;
   if (c.group || c.chunk || c.tables || c.rope) {
     kv::fail_usage("codec clp has no --group, --chunk, --tables and --rope");
   }
   if ((o.max_kld || o.bits) && (c.level || o.step != 0 || (o.max_kld && o.bits))) {
-    kv::fail_usage("--max-kld or --bits choose level and step: give one, without --level and --step");
+    kv::fail_usage(
+        "--max-kld or --bits choose level and step: give one, without --level and --step");
   }
   kv::ClpOptions clp{.level = o.coding.level.value_or(2),
                      .base_step = o.step,
                      .max_kld = o.max_kld,
                      .max_bits = o.bits,
                      .use_importance = !o.no_importance};
-  clp.on_notice = [&call](const std::string& text) { kv::note(call, text); };
   if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
   if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
   if (o.tokens_per_tile > 0)
@@ -97,7 +97,8 @@ std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec
   kv::CodecOptions coding = o.coding;
   if (o.bits) {
     coding.bits = static_cast<int>(*o.bits);
-    if (*coding.bits != *o.bits) kv::fail_usage("codec {}: --bits {} is no integer", codec, *o.bits);
+    if (*coding.bits != *o.bits)
+      kv::fail_usage("codec {}: --bits {} is no integer", codec, *o.bits);
   }
   if (!lossless) {
     if (level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
@@ -115,7 +116,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
   if (codec == "clp") {
-    options.clp = clp_options(o, call);
+    options.clp = clp_options(o);
   } else {
     if (o.step != 0 || o.no_importance || o.max_kld) {
       kv::fail_usage("codec {} has no --step, --no-importance and --max-kld", codec);
@@ -126,6 +127,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   // CacheGen's chunk, which decodes alone.
   if (codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
   options.threads = o.threads;
+  options.note = [&](const std::string& text) { kv::note(call, text); };
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);
   kv::Output output = kv::open_output(o.output);

@@ -25,8 +25,11 @@ Progress::Progress(std::string label, std::string unit, bool quiet)
       start_s_(now_s()),
       last_s_(start_s_) {}
 
-Progress::~Progress() {
+Progress::~Progress() { hide(); }
+
+void Progress::hide() {
   if (shown_) fmt::print(stderr, "\r\033[K");
+  shown_ = false;
 }
 
 void Progress::add(std::int64_t units) {

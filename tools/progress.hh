@@ -29,6 +29,8 @@ class Progress {
   // What the run is at.
   void set_label(std::string label) { label_ = std::move(label); }
   void add(std::int64_t units);
+  // Takes the line away, so that another can be written; the next add() brings it back.
+  void hide();
 
  private:
   std::string label_, unit_;

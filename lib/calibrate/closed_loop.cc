@@ -1,6 +1,6 @@
 #include "kv/calibrate/closed_loop.hh"
 
-#include "kv/calibrate/class_choice.hh"
+#include "kv/calibrate/coefficient_classes.hh"
 #include "kv/codec/clp_tensor.hh"
 
 #include <ATen/Parallel.h>
@@ -94,7 +94,7 @@ class Loop {
   // By step, half octaves: below what a coefficient is 0.
   std::vector<float> thresholds(int step) const {
     std::vector<float> out;
-    for (const ClassChoice& choice : choices_) {
+    for (const CoefficientClass& choice : choices_) {
       out.push_back(Classes::get().zero_below(choice.shape, choice.sigma - kStepGrid * step));
     }
     return out;
@@ -163,7 +163,7 @@ class Loop {
       });
     }
     double bits = 0;
-    for (const ClassChoice& choice : choices_) bits += choice.bits;
+    for (const CoefficientClass& choice : choices_) bits += choice.bits;
     std::int64_t kept = 0;
     for (std::int64_t t = 0; t < tokens_; ++t) kept += exact(t) ? 1 : 0;
     constexpr double kBitsOfExact = 16;
@@ -224,7 +224,7 @@ class Loop {
   const LoopInput& input_;
   std::int64_t tokens_, channels_;
   at::Tensor predicted_;  // i32 [tokens, channels]
-  std::vector<ClassChoice> choices_;
+  std::vector<CoefficientClass> choices_;
   double bits_ = 0;
 };
 

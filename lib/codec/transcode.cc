@@ -147,13 +147,11 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-void notice(const ClpOptions& options, const std::string& text) {
-  if (options.on_notice) options.on_notice(text);
-}
-
 // The profile and step to code a member with: those that were given, if they are of its model, or
 // those that the maps give.
-ChosenStep choose_step(const Meta& meta, const ClpOptions& options, const std::string& place) {
+ChosenStep choose_step(const Meta& meta, const ClpOptions& options,
+                       const std::function<void(const std::string&)>& note,
+                       const std::string& place) {
   if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
   if (options.profile) {
     const std::string& of = options.profile->model.fingerprint;
@@ -170,10 +168,13 @@ ChosenStep choose_step(const Meta& meta, const ClpOptions& options, const std::s
   if (options.profile) return {options.profile, options.base_step};
   if (auto profile = find_profile(meta.model, options.level)) return {profile, options.base_step};
   if (auto other = step_for_level(found(), options.level)) {
-    other->step += options.base_step;
-    notice(options, fmt::format("{}: no profile of level {}; that of level {} with step {} does it "
-                                "in a few more bits",
-                                place, options.level, other->profile->level, other->step));
+    other->step = std::clamp(other->step + options.base_step, -kMostBaseStep, kMostBaseStep);
+    if (note) {
+      note(
+          fmt::format("{}: no profile of level {}; that of level {} with step {} does it in a few "
+                      "more bits",
+                      place, options.level, other->profile->level, other->step));
+    }
     return *other;
   }
   fail_input(
@@ -192,14 +193,15 @@ std::string codec_text(const ChosenStep& chosen) {
 }
 
 // Bits of a member's coded tiles against what the map has for the step.
-void check_drift(const ChosenStep& chosen, const ClpOptions& options, double bits,
-                 const std::string& place) {
+void check_drift(const ChosenStep& chosen, double bits,
+                 const std::function<void(const std::string&)>& note, const std::string& place) {
   constexpr double kFar = 1.5;
   const auto expected = expected_at(*chosen.profile, chosen.step);
-  if (!expected || !(bits > kFar * expected->bits)) return;
-  notice(options, fmt::format("{}: {:.2f} bits a value, {:.2f} expected: it is unlike the texts "
-                              "that the profile was made from",
-                              place, bits, expected->bits));
+  if (!note || !expected || !(bits > kFar * expected->bits)) return;
+  note(
+      fmt::format("{}: {:.2f} bits a value, {:.2f} expected: it is unlike the texts that the "
+                  "profile was made from",
+                  place, bits, expected->bits));
 }
 
 // A layer at a time: the codec `clp` needs the ones before. Returns bits a coded value.
@@ -258,7 +260,7 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     ClpOptions clp = options.clp.value_or(ClpOptions{});
     ChosenStep chosen;
     if (options.clp) {
-      chosen = choose_step(*meta, clp, place);
+      chosen = choose_step(*meta, clp, options.note, place);
       clp.profile = chosen.profile;
       clp.base_step = chosen.step;
       part.codec = codec_text(chosen);
@@ -281,7 +283,8 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     if (options.clp) {
       ClpMember coder(part, place, options.threads);
       if (clp.use_importance) coder.set_importance(std::move(importance));
-      check_drift(chosen, clp, encode_layers(decoded, writer, member, part, coder, clp), place);
+      const double bits = encode_layers(decoded, writer, member, part, coder, clp);
+      check_drift(chosen, bits, options.note, place);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

@@ -23,9 +23,6 @@ struct ClpOptions {
   std::optional<double> max_bits;       // a value, likewise
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
   bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
-  // What is no error, but should be known: a profile of another level, a text unlike those that the
-  // profile was made from.
-  std::function<void(const std::string&)> on_notice;
 };
 
 struct TranscodeOptions {
@@ -38,6 +35,7 @@ struct TranscodeOptions {
   int threads = 1;                      // the bytes are the same for any number
   // IMPT; unset: unless `codec` is lossy, when nobody needs it any more.
   std::optional<bool> keep_importance;
+  std::function<void(const std::string&)> note;  // what the user may want to know; unset: nobody
 
   bool keeps_importance() const {
     return keep_importance.value_or(!clp && (!codec || codec->lossless()));

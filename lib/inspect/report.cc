@@ -116,6 +116,7 @@ std::string member_text(const MemberReport& report) {
                              chunk.token_begin + chunk.token_count, chunk.bos ? ", BOS" : ""));
   }
   row("importance", importance_text(report));
+  if (meta.codec != "raw") row("codec", meta.codec);
   std::uint64_t raw = 0;
   for (const auto& [key, sum] : report.tiles) {
     row(fmt::format("{} tiles", key.first).c_str(),

@@ -9,7 +9,7 @@
 
 namespace kv {
 
-struct ClassChoice {
+struct CoefficientClass {
   Shape shape = Shape::kBlend;
   int sigma = 0;    // of the grid, at the profile's own step
   double bits = 0;  // of all that was counted
@@ -29,9 +29,9 @@ class CoefficientCounts {
   void clear_counts() { counts_.assign(counts_.size(), {}); }
 
   // The class of a coefficient's own deviation: where to start from.
-  ClassChoice first(std::int64_t coefficient) const;
+  CoefficientClass first(std::int64_t coefficient) const;
   // The cheapest one.
-  ClassChoice choose(std::int64_t coefficient) const;
+  CoefficientClass choose(std::int64_t coefficient) const;
 
  private:
   static constexpr int kValues = 255;
@@ -45,6 +45,6 @@ class CoefficientCounts {
 
 // Writes shape and sigma, and puts the coefficients in the order of their deviation, with the
 // columns of the basis.
-void set_classes(TensorProfile& profile, const std::vector<ClassChoice>& choices);
+void set_classes(TensorProfile& profile, const std::vector<CoefficientClass>& choices);
 
 }  // namespace kv

@@ -1,4 +1,4 @@
-#include "kv/calibrate/class_choice.hh"
+#include "kv/calibrate/coefficient_classes.hh"
 
 #include <algorithm>
 #include <cmath>
@@ -19,11 +19,11 @@ int CoefficientCounts::deviation(std::int64_t coefficient) const {
   return std::clamp(static_cast<int>(std::lround(place)), -127, kMostSigma);
 }
 
-ClassChoice CoefficientCounts::first(std::int64_t coefficient) const {
+CoefficientClass CoefficientCounts::first(std::int64_t coefficient) const {
   return {.sigma = deviation(coefficient)};
 }
 
-ClassChoice CoefficientCounts::choose(std::int64_t coefficient) const {
+CoefficientClass CoefficientCounts::choose(std::int64_t coefficient) const {
   struct Entry {
     int step, value;
     double count;
@@ -41,7 +41,7 @@ ClassChoice CoefficientCounts::choose(std::int64_t coefficient) const {
   constexpr int kAround = 12;  // places of the grid: what a shape can be off its own deviation
   const Classes& classes = Classes::get();
   const int own = deviation(coefficient);
-  ClassChoice best{.sigma = own, .bits = INFINITY};
+  CoefficientClass best{.sigma = own, .bits = INFINITY};
   for (int shape = 0; shape < kShapes; ++shape) {
     const int narrowest = kLeastCoded[static_cast<std::size_t>(shape)];
     for (int sigma = std::max(narrowest, own - kAround);
@@ -61,7 +61,7 @@ ClassChoice CoefficientCounts::choose(std::int64_t coefficient) const {
   return best;
 }
 
-void set_classes(TensorProfile& p, const std::vector<ClassChoice>& choices) {
+void set_classes(TensorProfile& p, const std::vector<CoefficientClass>& choices) {
   std::vector<std::size_t> order(choices.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {

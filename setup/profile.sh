@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# profile.sh BUILD [LEVELS]: the embedded model's profiles (level 2, or a list such as 1,2,3,4) in
+# .deps/profiles, where all tools find them; at once when they are there. What is there already of a
+# run that was broken off is used.
+source "$(dirname "$0")/lib.sh"
+build=${1:?usage: setup/profile.sh BUILD [LEVELS]}
+levels=${2:-2}
+profiles=$deps/profiles
+work=$profiles/samples
+windows=10  # 8 of which are fitted
+calibrate=$build/tools/kvcalibrate
+[ -x "$calibrate" ] || { say "no profile: there is no kvcalibrate without LibTorch"; exit 0; }
+source "$root/setup/model.sh"
+key=$(cat "$root/setup/calibration_texts.py" <(echo "$model_sha256 $windows") | sha256sum)
+
+todo=()
+for level in ${levels//,/ }; do
+  file=$profiles/smollm2.l$level.kvp
+  [ -e "$file" ] && stamped "$profiles/.smollm2.l$level" "$key" || todo+=("$level")
+done
+[ ${#todo[@]} -gt 0 ] || exit 0
+
+"$root/setup/packages.sh" build
+mkdir -p "$profiles"
+exec 8>"$profiles/.lock"
+flock -n 8 || { say "another set-up makes profiles; waiting for it"; flock 8; }
+"$python" "$root/setup/calibration_texts.py" $windows >"$profiles/texts.jsonl"
+for level in "${todo[@]}"; do
+  stamped "$profiles/.smollm2.l$level" "$key" && continue
+  rm -f "$profiles/smollm2.l$level.kvp"
+  say "making the model's profile for level $level (a minute or two)"
+  "$calibrate" -m "$model_file" -l "$level" --tokens $(((windows - 2) * 2048)) --jsonl \
+    --work "$work" --out-dir "$profiles" "$profiles/texts.jsonl"
+  stamp "$profiles/.smollm2.l$level" "$key"
+done
+rm -rf "$work" "$profiles/texts.jsonl"
