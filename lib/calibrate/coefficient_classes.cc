@@ -58,6 +58,8 @@ CoefficientClass CoefficientCounts::choose(std::int64_t coefficient) const {
   if (best.bits == INFINITY) best.bits = 0;  // none is as narrow
   // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
   if (own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) best.sigma = own;
+  static const int widen = getenv("KV_WIDEN") ? atoi(getenv("KV_WIDEN")) : 0;
+  best.sigma = std::min(kMostSigma, best.sigma + widen);
   return best;
 }
 

@@ -42,7 +42,7 @@ std::optional<ProfilePoint> expected_at(const Profile& profile, int step) {
   const std::vector<ProfilePoint>& map = profile.map;
   for (std::size_t i = 0; i < map.size(); ++i) {
     if (map[i].step == step) return map[i];
-    if (i + 1 == map.size() || map[i].step > step || map[i + 1].step < step) continue;
+    if (i + 1 == map.size() || map[i].step > step || map[i + 1].step <= step) continue;
     const double share = static_cast<double>(step - map[i].step) /
                          static_cast<double>(map[i + 1].step - map[i].step);
     return ProfilePoint{step, between(map[i].bits, map[i + 1].bits, share),
