@@ -44,6 +44,16 @@ for level in 1 2 3 4 5 6 7 8; do
   recipes+=("cachegen/$level=kvencode --codec cachegen --profile $work/profiles/smollm2.kvprofile \
 -l $level --no-history")
 done
+for level in 1 2 3 4; do
+  recipes+=("ecsq/$level=kvencode --codec ecsq -l $level --no-history"
+    "ecsq-no-importance/$level=kvencode --codec ecsq -l $level --no-importance --no-history")
+done
+for level in 1 2; do
+  for quality in 0 1 2; do
+    recipes+=("progressive-$level/$quality=kvencode --progressive -l $level --no-history |
+kvcat --no-history --quality $quality")
+  done
+done
 # clp with the profiles of texts like those of the test, with level 2 of one kind of them only, and with
 # that which set-up makes of other texts.
 clp() { # family, profile, level, steps
@@ -55,6 +65,7 @@ clp() { # family, profile, level, steps
 for level in ${RQ_LEVELS:-1 2 3 4}; do
   clp clp "$work/profiles/smollm2.l$level.kvp" "$level" '-3 0 3'
 done
+clp clp-two-back "$work/back/smollm2.l2.kvp" 2 '-3 0 3'
 for kind in longchat musique; do clp clp-of-$kind "$work/$kind/smollm2.l2.kvp" 2 '-8 -4 0 4'; done
 if [ -e "$root/.deps/profiles/smollm2.l2.kvp" ]; then
   clp clp-of-set-up "$root/.deps/profiles/smollm2.l2.kvp" 2 '-8 -4 0 4'
@@ -75,27 +86,31 @@ for recipe in "${recipes[@]}"; do
   arguments+=(--recipe "$recipe")
   families+=("$family")
 done
-export KVTOOLS_PROFILES=$work/profiles:$work/longchat:$work/musique:$work/profiles/smollm2.kvprofile
-# calibrate FOLDER LONGCHAT MUSIQUE OPTION...: from so many windows of each, in turn.
+export KVTOOLS_PROFILES=$work/profiles:$work/back:$work/longchat:$work/musique:$work/profiles/smollm2.kvprofile
+# calibrate FOLDER LONGCHAT MUSIQUE LEVELS OPTION...: from so many windows of each, in turn.
 calibrate() {
-  local folder=$work/$1
-  [ ! -e "$folder/.done" ] || return 0
+  local folder=$work/$1 level todo=()
+  for level in $4; do
+    [ -e "$folder/smollm2.l$level.kvp" ] || todo+=("$level")
+  done
+  [ ${#todo[@]} -gt 0 ] || return 0
   mkdir -p "$folder"
   "$bench" windows --split calibration --longchat "$2" --musique "$3" -f -o "$folder/windows.jsonl"
   paste -d '\n' <(grep '"longchat"' "$folder/windows.jsonl") \
     <(grep '"musique"' "$folder/windows.jsonl") | sed '/^$/d' >"$folder/texts.jsonl"
-  "$build/tools/kvcalibrate" -m smollm2 --jsonl --out-dir "$folder" "${@:4}" "$folder/texts.jsonl"
-  touch "$folder/.done"
+  "$build/tools/kvcalibrate" -m smollm2 --jsonl --out-dir "$folder" -l "$(IFS=,; echo "${todo[*]}")" \
+    "${@:5}" "$folder/texts.jsonl"
 }
 # measured FAMILY: whether any recipe is of it.
 measured() { [[ " ${families[*]} " == *" $1 "* ]]; }
 if measured clp; then
-  calibrate profiles 9 9 -l "$(tr ' ' ',' <<<"${RQ_LEVELS:-1 2 3 4}")"
+  calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
 fi
-if measured clp-of-longchat; then calibrate longchat 18 0; fi
-if measured clp-of-musique; then calibrate musique 0 18; fi
+if measured clp-two-back; then calibrate back 9 9 2 --back 2; fi
+if measured clp-of-longchat; then calibrate longchat 18 0 2; fi
+if measured clp-of-musique; then calibrate musique 0 18 2; fi
 if measured cachegen && [ ! -e "$work/profiles/smollm2.kvprofile" ]; then
-  calibrate profiles 9 9
+  calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
   "$build/tools/kvcalibrate" -m smollm2 --codec cachegen --jsonl --work "$work/profiles/samples" \
     "$work/profiles/texts.jsonl" -f -o "$work/profiles/smollm2.kvprofile"
 fi

@@ -54,7 +54,8 @@ void check(const Reconstruction& job) {
           "reconstruct: rows overlap");
   const bool shifts =
       std::all_of(job.s, job.s + job.tokens, [](int s) { return s >= -24 && s <= 16; }) &&
-      std::all_of(job.f, job.f + job.outputs, [](int f) { return f >= 1 && f <= 24; });
+      std::all_of(job.f, job.f + job.outputs, [](int f) { return f >= 1 && f <= 24; }) &&
+      (!job.g || std::all_of(job.g, job.g + job.outputs, [](int g) { return g >= 0 && g <= 15; }));
   require(shifts, "reconstruct: a shift is out of range");
   const auto finite = [](float value) { return std::isfinite(value); };
   require(std::all_of(job.mean, job.mean + job.outputs, finite) &&

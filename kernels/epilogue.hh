@@ -11,17 +11,18 @@ enum class EpilogueType { kF32, kF16, kBF16 };
 
 // For outputs c (a multiple of 4) and tokens t (a multiple of 16), in integers of 32 bits that
 // wrap:
-//   v       = p[c][t] + shift(r[c][t] * m[t], s[t])
+//   v       = p[c][t] + shift((r[c][t] << g[c]) * m[t], s[t])
 //             shift(a, s) = a << s for s >= 0, (a + (1 << (-s - 1))) >> -s for s < 0, arithmetic
 //   n[c][t] = clamp((v + (1 << (f[c] - 1))) >> f[c], -127, 127) + 128
 //   x[t][c] = mean[c] + float(v) * unit[c]
 // in f32 with a rounding after each of the three operations, then rounded to the type of x; always
 // to nearest, ties to even, and without flushing subnormals, as a thread starts. The result is
-// meaningful where |r * m| < 2^30 and v fits 31 bits, and the same everywhere in any case.
+// meaningful where |(r << g) * m| < 2^30 and v fits 31 bits, and the same everywhere in any case.
 struct Reconstruction {
   std::int64_t outputs = 0, tokens = 0;
   const std::int32_t* r = nullptr;  // [outputs][r_stride]
   std::int64_t r_stride = 0;
+  const std::int8_t* g = nullptr;   // [outputs], 0 to 15; null: all 0
   const std::int32_t* p = nullptr;  // [outputs][p_stride]; null: zero
   std::int64_t p_stride = 0;
   const std::uint8_t* m = nullptr;  // [tokens]

@@ -23,15 +23,18 @@ struct Avx2 {
   static I multiply(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static F multiply(F a, F b) { return _mm256_mul_ps(a, b); }
   static F to_f(I a) { return _mm256_cvtepi32_ps(a); }
-  static I shift_right(I a, int count) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(count)); }
+  static I shift_left_each(I a, I counts) { return _mm256_sllv_epi32(a, counts); }
   static I shift_right_each(I a, I counts) { return _mm256_srav_epi32(a, counts); }
-  static I clamp(I a, I low, I high) { return _mm256_max_epi32(_mm256_min_epi32(a, high), low); }
 
-  // Four vectors of 0 to 255 as the bytes of one.
+  // Four vectors, held between -127 and 127 and with 128 added, as the bytes of one. Packing keeps
+  // to 128 bits, where it leaves four tokens of each vector together.
   static I bytes(const I n[4]) {
-    const I low = _mm256_or_si256(n[0], _mm256_slli_epi32(n[1], 8));
-    const I high = _mm256_or_si256(n[2], _mm256_slli_epi32(n[3], 8));
-    return _mm256_or_si256(low, _mm256_slli_epi32(high, 16));
+    const I all =
+        _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
+    const __m128i by_token = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const I held = _mm256_max_epi8(all, _mm256_set1_epi8(-127));
+    return _mm256_xor_si256(_mm256_shuffle_epi8(held, _mm256_broadcastsi128_si256(by_token)),
+                            _mm256_set1_epi8(-128));
   }
 
   static I bf16_bits(F x) {  // in the upper half

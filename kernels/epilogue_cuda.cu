@@ -52,7 +52,7 @@ __global__ void reconstruct_tile(Reconstruction job, unsigned columns) {
     std::uint8_t bytes[4];
     for (int i = 0; i < 4; ++i) {
       const std::int64_t c = quad_output + i;
-      const auto r = static_cast<unsigned>(job.r[c * job.r_stride + t]);
+      const auto r = static_cast<unsigned>(job.r[c * job.r_stride + t]) << (job.g ? job.g[c] : 0);
       const auto p = job.p ? static_cast<unsigned>(job.p[c * job.p_stride + t]) : 0u;
       const int v = static_cast<int>(p + static_cast<unsigned>(shift(r * job.m[t], job.s[t])));
       const int n = shift(static_cast<unsigned>(v), -job.f[c]);
@@ -114,10 +114,12 @@ void reconstruct_cuda(const Reconstruction& job) {
   const DeviceArray<std::int32_t> p{rows_of(job.p, job.outputs, job.p_stride, job.tokens)};
   const DeviceArray<std::uint8_t> m{std::span(job.m, tokens)}, f{std::span(job.f, outputs)};
   const DeviceArray<std::int8_t> s{std::span(job.s, tokens)};
+  const DeviceArray<std::int8_t> g{std::span(job.g, job.g ? outputs : 0)};
   const DeviceArray<float> mean{std::span(job.mean, outputs)}, unit{std::span(job.unit, outputs)};
   const DeviceArray<std::uint8_t> on_n{std::span<const std::uint8_t>(n)};
   const DeviceArray<std::uint8_t> on_x{std::span<const std::uint8_t>(x)};
   on.r = r.data(), on.p = job.p ? p.data() : nullptr;
+  on.g = job.g ? g.data() : nullptr;
   on.m = m.data(), on.f = f.data(), on.s = s.data();
   on.mean = mean.data(), on.unit = unit.data();
   on.n = job.n ? on_n.data() : nullptr;

@@ -17,7 +17,8 @@ std::int32_t shift(std::uint32_t a, int s) {
 EpilogueTarget reconstruct_scalar(const Reconstruction& job) {
   for (std::int64_t c = 0; c < job.outputs; ++c) {
     for (std::int64_t t = 0; t < job.tokens; ++t) {
-      const auto r = static_cast<std::uint32_t>(job.r[c * job.r_stride + t]);
+      const auto r = static_cast<std::uint32_t>(job.r[c * job.r_stride + t])
+                     << (job.g ? job.g[c] : 0);
       const auto p = static_cast<std::uint32_t>(job.p ? job.p[c * job.p_stride + t] : 0);
       const auto residual = static_cast<std::uint32_t>(shift(r * job.m[t], job.s[t]));
       const auto v = static_cast<std::int32_t>(p + residual);

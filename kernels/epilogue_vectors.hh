@@ -32,7 +32,9 @@ struct Epilogue {
   }
 
   static I value_of(const Reconstruction& job, const Scale& scale, std::int64_t c, std::int64_t t) {
-    const I product = V::multiply(V::load(job.r + c * job.r_stride + t), scale.factor);
+    const I gain = V::set(job.g ? job.g[c] : 0);
+    const I sum = V::shift_left_each(V::load(job.r + c * job.r_stride + t), gain);
+    const I product = V::multiply(sum, scale.factor);
     const I residual = V::shift_right_each(V::add(product, scale.round), scale.right);
     return job.p ? V::add(residual, V::load(job.p + c * job.p_stride + t)) : residual;
   }
@@ -48,8 +50,7 @@ struct Epilogue {
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const int f = job.f[c + i];
-        const I rounded = V::shift_right(V::add(v[i], V::set(1 << (f - 1))), f);
-        n[i] = V::add(V::clamp(rounded, V::set(-127), V::set(127)), V::set(128));
+        n[i] = V::shift_right_each(V::add(v[i], V::set(1 << (f - 1))), V::set(f));
       }
       V::store(job.n + (c / 4 * job.n_stride + t) * 4, V::bytes(n));
     }

@@ -106,14 +106,20 @@ Int8Weights::Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs
   sums_.resize(static_cast<std::size_t>(padded));
   quad_sums_.resize(static_cast<std::size_t>(padded * quads()));
   for (std::int64_t c = 0; c < outputs; ++c) {
-    for (std::int64_t k = 0; k < inputs; ++k) {
-      const std::int8_t weight = rows[static_cast<std::size_t>(c * inputs + k)];
-      const std::int64_t tile = c / kTileOutputs * input_tiles() + k / kTileRowBytes;
-      tiles_[tile * kTileBytes + c % kTileOutputs * kTileRowBytes + k % kTileRowBytes] = weight;
-      sums_[static_cast<std::size_t>(c)] += weight;
-      std::int16_t& sum = quad_sums_[static_cast<std::size_t>(k / 4 * padded + c)];
-      sum = static_cast<std::int16_t>(sum + weight);
+    const std::int8_t* row = rows.data() + c * inputs;
+    std::int8_t* tile =
+        tiles_ + c / kTileOutputs * input_tiles() * kTileBytes + c % kTileOutputs * kTileRowBytes;
+    for (std::int64_t k = 0; k < inputs; k += kTileRowBytes, tile += kTileBytes) {
+      std::copy_n(row + k, std::min(kTileRowBytes, inputs - k), tile);
     }
+    std::int32_t all = 0;
+    for (std::int64_t q = 0; q < quads(); ++q) {
+      std::int32_t sum = 0;
+      for (std::int64_t k = 4 * q; k < std::min(4 * q + 4, inputs); ++k) sum += row[k];
+      quad_sums_[static_cast<std::size_t>(q * padded + c)] = static_cast<std::int16_t>(sum);
+      all += sum;
+    }
+    sums_[static_cast<std::size_t>(c)] = all;
   }
 }
 
@@ -128,6 +134,12 @@ std::span<const DotTarget> dot_targets() {
     return here;
   }();
   return targets;
+}
+
+DotTarget dot_target() { return selected().load(std::memory_order_relaxed)->target; }
+
+bool dot_target_is_fast(DotTarget target) {
+  return target != DotTarget::kScalar && target != DotTarget::kAvx2;
 }
 
 void set_dot_target(DotTarget target) {

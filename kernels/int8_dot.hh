@@ -61,6 +61,10 @@ const char* dot_target_name(DotTarget target);
 // the kernel's permission to use AMX for the whole process.
 std::span<const DotTarget> dot_targets();
 
+// What all threads use. Whether it multiplies bytes with an instruction of its own, several times
+// as fast as f32.
+DotTarget dot_target();
+bool dot_target_is_fast(DotTarget target);
 // For tests and benchmarks: what all threads use from now on; at first it is dot_targets().front().
 // Throws std::invalid_argument if it is not one of dot_targets().
 void set_dot_target(DotTarget target);

@@ -14,7 +14,8 @@ struct Avx2 {
     __m256i value, magnitude;
   };
   static constexpr std::int64_t kLanes = 8, kXBytes = 64;
-  static constexpr int kVectors = 2;
+  static constexpr std::int64_t kQuads = kPanelQuads;
+  static constexpr int kVectors = 2, kRows = 4;
   static constexpr bool kCentred = true;
 
   static Acc set(std::int32_t value) { return _mm256_set1_epi32(value); }
@@ -38,11 +39,6 @@ struct Avx2 {
   static Acc dot(Acc sum, X x, __m256i w) {
     const __m256i pairs = _mm256_maddubs_epi16(x.magnitude, _mm256_sign_epi8(w, x.value));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-  }
-
-  template <class Body>
-  static void for_row_groups(Body body) {
-    for (int first = 0; first < 16; first += 4) body(Rows<4>(), first);
   }
 };
 

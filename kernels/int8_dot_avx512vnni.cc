@@ -9,7 +9,8 @@ struct Avx512Vnni {
   using Acc = __m512i;
   using X = __m512i;
   static constexpr std::int64_t kLanes = 16, kXBytes = 64;
-  static constexpr int kVectors = 2;
+  static constexpr std::int64_t kQuads = kPanelQuads;
+  static constexpr int kVectors = 4, kRows = 6;
   static constexpr bool kCentred = false;
 
   static Acc set(std::int32_t value) { return _mm512_set1_epi32(value); }
@@ -21,12 +22,6 @@ struct Avx512Vnni {
   }
   static __m512i broadcast(const std::int8_t* at) { return _mm512_set1_epi32(quad_of_weights(at)); }
   static Acc dot(Acc sum, X x, __m512i w) { return _mm512_dpbusd_epi32(sum, x, w); }
-
-  template <class Body>
-  static void for_row_groups(Body body) {
-    body(Rows<8>(), 0);
-    body(Rows<8>(), 8);
-  }
 };
 
 }  // namespace

@@ -9,7 +9,8 @@ struct AvxVnni {
   using Acc = __m256i;
   using X = __m256i;
   static constexpr std::int64_t kLanes = 8, kXBytes = 32;
-  static constexpr int kVectors = 2;
+  static constexpr std::int64_t kQuads = kPanelQuads;
+  static constexpr int kVectors = 2, kRows = 6;
   static constexpr bool kCentred = false;
 
   static Acc set(std::int32_t value) { return _mm256_set1_epi32(value); }
@@ -28,14 +29,6 @@ struct AvxVnni {
   }
   static __m256i broadcast(const std::int8_t* at) { return _mm256_set1_epi32(quad_of_weights(at)); }
   static Acc dot(Acc sum, X x, __m256i w) { return _mm256_dpbusd_avx_epi32(sum, x, w); }
-
-  // Ten or twelve sums: the instruction takes five cycles and two start in each.
-  template <class Body>
-  static void for_row_groups(Body body) {
-    body(Rows<5>(), 0);
-    body(Rows<5>(), 5);
-    body(Rows<6>(), 10);
-  }
 };
 
 }  // namespace

@@ -1,18 +1,13 @@
 #pragma once
 // The CUDA twins of int8_dot.hh and epilogue.hh: the same results, bit by bit.
 
+#include "kv/kernels/cuda_namespace.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/int8_dot.hh"
 
 #include <cstdint>
 #include <optional>
 #include <span>
-
-#ifdef KV_CUDA_SHIM  // the same source, on fibers of the CPU
-#define KV_CUDA_NAMESPACE kv::on_fibers
-#else
-#define KV_CUDA_NAMESPACE kv
-#endif
 
 namespace KV_CUDA_NAMESPACE {
 

@@ -1,4 +1,5 @@
-// In place of int8_dot_cuda.cu and epilogue_cuda.cu where there is no nvcc.
+// In place of int8_dot_cuda.cu, epilogue_cuda.cu and clp_decode_cuda.cu where there is no nvcc.
+#include "kv/kernels/clp_decode_cuda.hh"
 #include "kv/kernels/int8_dot_cuda.hh"
 
 #include <stdexcept>
@@ -19,5 +20,6 @@ void int8_dot_cuda(const Int8Weights& /*weights*/, std::span<const QuadBlock> /*
   refuse();
 }
 void reconstruct_cuda(const Reconstruction& /*job*/) { refuse(); }
+bool clp_decode_cuda(const CudaClpTile& /*tile*/) { refuse(); }
 
 }  // namespace kv

@@ -4,8 +4,8 @@
 // and all in its own unnamed namespace, see int8_dot_targets.hh.
 //
 // `V` has: Acc (a vector of kLanes int32), X (kLanes quads of activations, kXBytes in the panel),
-// kLanes, kVectors (of a panel: 16 or 32 tokens), kCentred (multiplies x - 128, so that there is no
-// bias), and the functions used below.
+// kLanes, kVectors (of a panel), kRows (outputs at a time), kQuads (of a panel), kCentred
+// (multiplies x - 128, so that there is no bias), and the functions used below.
 
 #include "int8_dot_targets.hh"
 
@@ -18,10 +18,15 @@ inline std::int32_t quad_of_weights(const std::int8_t* at) {
   return quad;
 }
 
+// Quads of a panel whose weights follow one another in a tile.
+struct QuadRun {
+  std::int32_t offset, quads;
+};
+
 // kRows outputs x kVectors vectors of tokens, in registers.
 template <class V, int kRows, int kVectors>
-void multiply_rows(const DotJob& job, std::int64_t first_quad, std::int64_t quads,
-                   const std::uint8_t* panel, const std::int32_t* offsets, std::int64_t output,
+void multiply_rows(const DotJob& job, std::int64_t first_quad, const QuadRun* runs,
+                   std::int64_t run_count, const std::uint8_t* panel, std::int64_t output,
                    std::int64_t token) {
   typename V::Acc acc[kRows][kVectors];
   const std::int64_t rows = job.outputs - output < kRows ? job.outputs - output : kRows;
@@ -31,26 +36,34 @@ void multiply_rows(const DotJob& job, std::int64_t first_quad, std::int64_t quad
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       if (first_quad == 0) {
-        acc[r][v] = V::set(V::kCentred ? 0 : job.bias[output + r]);
+        acc[r][v] = V::set(V::kCentred || r >= rows ? 0 : job.bias[output + r]);
       } else {
         acc[r][v] = r < rows ? V::load(out + r * job.out_stride + v * V::kLanes) : V::set(0);
       }
     }
   }
-  const std::int8_t* weights = job.tiles + output / kTileOutputs * job.input_tiles * kTileBytes +
-                               output % kTileOutputs * kTileRowBytes;
-  for (std::int64_t i = 0; i < quads; ++i) {
-    const std::int8_t* at = weights + offsets[i];
-    typename V::X x[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      x[v] = V::load_x(panel + (i * V::kVectors + v) * V::kXBytes);
-    }
+  const std::int8_t* weights[kRows];
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const auto w = V::broadcast(at + r * kTileRowBytes);
+  for (int r = 0; r < kRows; ++r) {
+    const std::int64_t c = output + (r < rows ? r : 0);
+    weights[r] = job.tiles + c / kTileOutputs * job.input_tiles * kTileBytes +
+                 c % kTileOutputs * kTileRowBytes;
+  }
+  // Few scalar instructions: they would take the products' places.
+  for (std::int64_t run = 0; run < run_count; ++run) {
+    const std::int64_t end = runs[run].offset + 4 * runs[run].quads;
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], x[v], w);
+    for (std::int64_t at = runs[run].offset; at != end; at += 4) {
+      typename V::X x[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) x[v] = V::load_x(panel + v * V::kXBytes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const auto w = V::broadcast(weights[r] + at);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = V::dot(acc[r][v], x[v], w);
+      }
+      panel += kVectors * V::kXBytes;
     }
   }
 #pragma GCC unroll 16
@@ -67,32 +80,28 @@ void multiply_rows(const DotJob& job, std::int64_t first_quad, std::int64_t quad
 // apart would fight for the same lines of the cache.
 template <class V, int kVectors>
 void multiply_panel(const DotJob& job, std::int64_t first_quad, std::int64_t token) {
-  alignas(64) std::uint8_t panel[kPanelQuads * V::kVectors * V::kXBytes];
-  std::int32_t offsets[kPanelQuads];
+  alignas(64) std::uint8_t panel[V::kQuads * V::kVectors * V::kXBytes];
+  QuadRun runs[V::kQuads];
+  std::int64_t run_count = 0;
   const std::int64_t left = job.quad_count - first_quad;
-  const std::int64_t quads = left < kPanelQuads ? left : kPanelQuads;
+  const std::int64_t quads = left < V::kQuads ? left : V::kQuads;
   for (std::int64_t i = 0; i < quads; ++i) {
     const std::int32_t q = job.quads[first_quad + i];
-    offsets[i] = static_cast<std::int32_t>(q / kTileQuads * kTileBytes + q % kTileQuads * 4);
+    if (i > 0 && q % kTileQuads != 0 && job.quads[first_quad + i - 1] == q - 1) {
+      ++runs[run_count - 1].quads;
+    } else {
+      runs[run_count++] = {
+          static_cast<std::int32_t>(q / kTileQuads * kTileBytes + q % kTileQuads * 4), 1};
+    }
     for (int v = 0; v < kVectors; ++v) {
-      V::pack(panel + (i * V::kVectors + v) * V::kXBytes,
+      V::pack(panel + (i * kVectors + v) * V::kXBytes,
               job.rows[first_quad + i] + 4 * (token + v * V::kLanes));
     }
   }
-  for (std::int64_t output = 0; output < job.outputs; output += kTileOutputs) {
-    V::template for_row_groups([&](auto rows, std::int64_t first) {
-      if (output + first < job.outputs) {
-        multiply_rows<V, decltype(rows)::kRows, kVectors>(job, first_quad, quads, panel, offsets,
-                                                          output + first, token);
-      }
-    });
+  for (std::int64_t output = 0; output < job.outputs; output += V::kRows) {
+    multiply_rows<V, V::kRows, kVectors>(job, first_quad, runs, run_count, panel, output, token);
   }
 }
-
-template <int kCount>
-struct Rows {
-  static constexpr int kRows = kCount;
-};
 
 template <class V>
 void multiply(const DotJob& job) {
@@ -103,9 +112,11 @@ void multiply(const DotJob& job) {
       if (job.tokens - token >= step) {
         multiply_panel<V, V::kVectors>(job, first, token);
       } else {
-        multiply_panel<V, 16 / V::kLanes>(job, first, token);
+        for (std::int64_t t = token; t < job.tokens; t += 16) {
+          multiply_panel<V, 16 / V::kLanes>(job, first, t);
+        }
       }
-      first += kPanelQuads;
+      first += V::kQuads;
     } while (first < job.quad_count);
   }
 }

@@ -2,6 +2,7 @@
 
 #include "kv/kernels/rans_row.hh"
 
+#include <atomic>
 #include <bit>
 #include <stdexcept>
 #include <string>
@@ -122,6 +123,17 @@ RansTarget rans_best_target() {
   return best;
 }
 
+namespace {
+
+std::atomic<RansTarget>& chosen_target() {
+  static std::atomic<RansTarget> target{rans_best_target()};
+  return target;
+}
+
+}  // namespace
+
+RansTarget rans_target() { return chosen_target().load(std::memory_order_relaxed); }
+
 RansTarget rans_last_target() { return last_target; }
 void rans_set_last_target(RansTarget target) { last_target = target; }
 
@@ -144,6 +156,11 @@ void check_target(RansTarget target) {
 }
 
 }  // namespace
+
+void set_rans_target(RansTarget target) {
+  check_target(target);
+  chosen_target() = target;
+}
 
 bool rans_decode(const RansTables& tables, std::span<RansDecodeJob> jobs, RansTarget target) {
   check_target(target);

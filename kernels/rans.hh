@@ -57,6 +57,9 @@ enum class RansTarget { kScalar, kAvx2, kAvx512 };
 const char* rans_target_name(RansTarget target);
 bool rans_has_target(RansTarget target);  // can this machine run it?
 RansTarget rans_best_target();
+// What calls that name no target use: the best, or for tests and benchmarks what was set last.
+RansTarget rans_target();
+void set_rans_target(RansTarget target);
 // The target that the last call of this thread really ran: each target's own code says so.
 RansTarget rans_last_target();
 
@@ -75,7 +78,7 @@ struct RansDecodeJob {
 // or written outside the spans, whatever bytes and steps are. Throws std::invalid_argument for a
 // target that this machine lacks.
 [[nodiscard]] bool rans_decode(const RansTables& tables, std::span<RansDecodeJob> jobs,
-                               RansTarget target = rans_best_target());
+                               RansTarget target = rans_target());
 
 struct RansEncodeJob {
   std::span<const RansStep> steps;
@@ -86,6 +89,6 @@ struct RansEncodeJob {
 // Values out of their table's range become escapes; who encodes keeps them elsewhere. Throws
 // std::invalid_argument for steps without a table, of no lane or of more than 32.
 void rans_encode(const RansTables& tables, std::span<const RansEncodeJob> jobs,
-                 RansTarget target = rans_best_target());
+                 RansTarget target = rans_target());
 
 }  // namespace kv

@@ -179,10 +179,11 @@ inline unsigned blocks_for(std::size_t jobs) {
 
 }  // namespace rans_detail
 
-bool rans_has_cuda() { return cuda_has_device(); }
+namespace rans_detail {
 
-bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
-  using namespace rans_detail;
+// `device_values`: where the values of the only job go, in place of the host's memory.
+inline bool decode_jobs(const RansTables& tables, std::span<RansDecodeJob> jobs,
+                        std::int8_t* device_values) {
   std::vector<Job> device_jobs;
   std::vector<RansDecodeJob*> sound;
   std::vector<std::uint16_t> streams;
@@ -216,12 +217,13 @@ bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
     const DeviceArray<std::uint32_t> on_rows{device_rows(tables)};
     const DeviceArray<std::uint16_t> on_streams{streams};
     const DeviceArray<RansStep> on_steps{steps};
-    const DeviceArray<std::int8_t> on_values(steps.size() * kRansLanes);
+    const DeviceArray<std::int8_t> on_values(device_values ? 0 : steps.size() * kRansLanes);
     const DeviceArray<std::uint32_t> on_escapes(escape_room);
     const DeviceArray<Outcome> on_outcomes(sound.size());
     cuda_launch(decode_kernel, blocks_for(sound.size()), kThreads, on_jobs.data(),
                 static_cast<unsigned>(sound.size()), on_rows.data(), on_streams.data(),
-                on_steps.data(), on_values.data(), on_escapes.data(), on_outcomes.data());
+                on_steps.data(), device_values ? device_values : on_values.data(),
+                on_escapes.data(), on_outcomes.data());
     std::vector<Outcome> outcomes(sound.size());
     on_outcomes.download(0, outcomes);
     for (std::size_t i = 0; i < sound.size(); ++i) {
@@ -229,14 +231,28 @@ bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
       job.intact = outcomes[i].intact != 0;
       if (!job.intact) continue;
       job.escape_count = outcomes[i].escapes;
-      on_values.download(device_jobs[i].first_step * kRansLanes,
-                         {job.values, job.steps.size() * kRansLanes});
+      if (!device_values) {
+        on_values.download(device_jobs[i].first_step * kRansLanes,
+                           {job.values, job.steps.size() * kRansLanes});
+      }
       on_escapes.download(device_jobs[i].first_escape, job.escapes.first(job.escape_count));
     }
   }
   bool intact = true;
   for (const RansDecodeJob& job : jobs) intact = intact && job.intact;
   return intact;
+}
+
+}  // namespace rans_detail
+
+bool rans_has_cuda() { return cuda_has_device(); }
+
+bool rans_decode_cuda(const RansTables& tables, std::span<RansDecodeJob> jobs) {
+  return rans_detail::decode_jobs(tables, jobs, nullptr);
+}
+
+bool rans_decode_on_device(const RansTables& tables, RansDecodeJob& job) {
+  return rans_detail::decode_jobs(tables, {&job, 1}, job.values);
 }
 
 void rans_encode_cuda(const RansTables& tables, std::span<const RansEncodeJob> jobs) {

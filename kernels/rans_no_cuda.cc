@@ -13,6 +13,7 @@ namespace {
 
 bool rans_has_cuda() { return false; }
 bool rans_decode_cuda(const RansTables& /*tables*/, std::span<RansDecodeJob> /*jobs*/) { refuse(); }
+bool rans_decode_on_device(const RansTables& /*tables*/, RansDecodeJob& /*job*/) { refuse(); }
 void rans_encode_cuda(const RansTables& /*tables*/, std::span<const RansEncodeJob> /*jobs*/) {
   refuse();
 }

@@ -51,9 +51,11 @@ for path in good:
         continue
     expected = json.loads(reference.stdout)
     for member in expected:
-        for tile in member["tiles"]:
-            elements.setdefault(path.stem, []).append(
-                tile.pop("elements_sha256", tile["sha256"] if tile["codec"] == 0 else None))
+        refined = [tile["quality"] > 0 for tile in member["tiles"][1:]] + [False]
+        for tile, is_refined in zip(member["tiles"], refined):
+            of_tile = tile.pop("elements_sha256", tile["sha256"] if tile["codec"] == 0 else None)
+            if not is_refined:
+                elements.setdefault(path.stem, []).append(of_tile)
     done, members = library(path)
     check(members == expected, f"{path.name}: decoders differ; {done.stderr}")
     if path.name != "no_index.kv":
@@ -69,6 +71,9 @@ for name in [name for name in elements if name.startswith("planes_")]:
     check(elements[name] == elements[name.replace("planes", "channels")], f"{name}: elements")
 
 for name in [name for name in elements if f"{name}_values" in elements]:
+    if "ecsq" in name and not shutil.which("zstd"):
+        print(f"{name} was not decoded: there is no program zstd")
+        continue
     check(elements[name] == elements[f"{name}_values"] and None not in elements[name],
           f"{name}: elements")
 

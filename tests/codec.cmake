@@ -3,9 +3,11 @@ kv_test(baseline LIBS kv_codec)
 kv_test(cachegen LIBS kv_codec)
 kv_test(transcode LIBS kv_codec)
 kv_test(rate_control LIBS kv_codec)
-kv_test(clp LIBS kv_codec kv_kernels)
+kv_test(ecsq LIBS kv_codec)
+kv_test(clp LIBS kv_codec kv_kernels PkgConfig::hwy)
 target_compile_definitions(transcode_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(planes LIBS kv_codec)
+kv_fuzz(ecsq LIBS kv_codec)
 kv_fuzz(clp LIBS kv_codec kv_kernels)
 kv_fuzz(baseline LIBS kv_codec)
 add_test(NAME cli.kvencode
@@ -15,3 +17,10 @@ add_test(NAME cli.kvencode
 # What bench/codec.sh runs.
 add_executable(codec_bench ${PROJECT_SOURCE_DIR}/bench/codec.cc)
 target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
+
+# What bench/clp.sh runs.
+add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
+target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::hwy PkgConfig::zstd)
+
+# The decoder for GPUs.
+kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)

@@ -27,7 +27,8 @@ endif()
 
 # And the decoders of the lossy codecs, through the tool.
 if(TARGET kvdecode)
-  foreach(codec q8_0 q4_0 kivi cachegen cachegen-code cachegen-code-compact)
+  foreach(codec q8_0 q4_0 kivi cachegen cachegen-code cachegen-code-compact ecsq
+          ecsq-progressive)
     add_test(NAME golden.lossy.${codec}
              COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history lossy_${codec}.kv | cmp - lossy_${codec}_values.kv"
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)

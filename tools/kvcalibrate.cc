@@ -1,5 +1,6 @@
 // kvcalibrate: make the profile of a model that the codec needs.
 
+#include "kv/base/folders.hh"
 #include "kv/calibrate/profile_job.hh"
 #include "kv/codec/cachegen_profile.hh"
 #include "kv/codec/rate_control.hh"
@@ -18,7 +19,7 @@ struct Options {
   std::vector<std::string> files;
   bool jsonl = false, no_sensitivity = false, no_map = false, rope = false;
   std::vector<int> levels = {2};
-  int restart = 0, back = 1;
+  int restart = 0, back = 1, margin = 0;
   std::int64_t tokens = 32768, window = 2048;
   std::string work_dir, out_dir, codec = "clp";
   kv::OutputOptions output;
@@ -26,16 +27,18 @@ struct Options {
 
 void declare(CLI::App& app, Options& o) {
   kv::declare_model(app, o.model);
-  app.add_option("FILE", o.files, "texts like those whose caches will be coded; stdin without one")
+  app.add_option("FILE", o.files,
+                 "texts like those whose caches will be coded (default: those of set-up)")
       ->type_name("FILE");
   app.add_flag("--jsonl", o.jsonl, "one document a line, as kvprefill takes them");
   app.add_option("-l,--level", o.levels, "1 near-lossless, 2 standard, 3 small, 4 preview; or 1,2")
-      ->type_name("N,...")
+      ->type_name("N")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 4));
   app.add_option("--codec", o.codec, "clp (the default) or cachegen")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"clp", "cachegen"}));
+      ->check(CLI::IsMember({"clp", "cachegen"}).description(""));
   app.add_flag("--rope", o.rope, "cachegen: of keys as the rotation leaves them");
   app.add_option("--tokens", o.tokens, "of the texts, at most (default: 32768)")
       ->type_name("N")
@@ -49,7 +52,10 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--back", o.back, "layers that a prediction looks back, 1 or 2")
       ->type_name("N")
       ->check(CLI::Range(1, 2));
-  app.add_flag("--no-sensitivity", o.no_sensitivity,
+  app.add_option("--margin", o.margin, "classes N eighths of an octave wider, for other texts")
+      ->type_name("N")
+      ->check(CLI::Range(0, 16));
+  app.add_flag("--no-sensitivity,--no-gradients", o.no_sensitivity,
                "steps by the tensors' spread, not by what errors do; faster, larger files");
   app.add_flag("--no-map", o.no_map, "do not measure what the profile's steps cost and do");
   app.add_option("--work", o.work_dir, "folder of the texts' caches (default: OUTPUT.samples)")
@@ -59,11 +65,23 @@ void declare(CLI::App& app, Options& o) {
   kv::declare_output(app, o.output);
 }
 
+// The mixed texts that set-up leaves for whoever has none of their own.
+std::string mixed_texts() {
+  std::string where;
+  for (const std::string& place : kv::search_folders("KVTOOLS_TEXTS", "texts")) {
+    std::string file = place + "/mixed.jsonl";
+    if (std::filesystem::exists(file)) return file;
+    where += "\n  " + file;
+  }
+  kv::fail_input("give texts, or - for stdin; those that set-up makes are not in{}", where);
+}
+
 std::vector<kv::Document> documents_of(const Options& o) {
   std::vector<kv::Document> documents;
-  for (const std::string& file : o.files.empty() ? std::vector<std::string>{"-"} : o.files) {
+  const bool mixed = o.files.empty();
+  for (const std::string& file : mixed ? std::vector{mixed_texts()} : o.files) {
     kv::Input input = kv::Input::open(file);
-    if (!o.jsonl) {
+    if (!o.jsonl && !mixed) {
       documents.push_back(kv::read_text(std::move(input)));
       continue;
     }
@@ -118,6 +136,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   Outputs outputs(o);
   kv::ProfileJobOptions job{.restart = o.restart,
                             .layers_back = o.back,
+                            .margin = o.margin,
                             .sensitivity = !o.no_sensitivity,
                             .map = !o.no_map,
                             .work_dir = outputs.work_dir()};
@@ -166,7 +185,8 @@ int program_body(const Options& o, const kv::Invocation& call) {
     session.reset();
     session = std::make_unique<kv::Session>(kv::Session::open(o.model.model, exact));
   }
-  job.made_from = fmt::format("{} windows, {} tokens at most", samples.fitted(), o.tokens);
+  job.made_from = fmt::format("{} windows, {} tokens at most{}", samples.fitted(), o.tokens,
+                              o.files.empty() ? ", of set-up's mixed texts" : "");
   job.on_phase = [&](const std::string& text) { progress.set_label(call.tool + ": " + text); };
   job.on_work = work;
   kv::make_profiles(*session, samples, job, [&](kv::Profile& profile, double bits) {

@@ -4,18 +4,17 @@
 #include "tool.hh"
 
 #include <algorithm>
-#include <optional>
 #include <thread>
 
 namespace {
 
 struct Options {
   std::string file;
-  bool no_importance = false, lossless = false, no_history = false;
+  bool no_importance = false, lossless = false, progressive = false, no_history = false;
   int step = 0;
+  std::optional<double> bits, max_kld;
   std::string codec;
   kv::CodecOptions coding;
-  std::optional<double> bits, max_kld;
   std::int64_t tokens_per_tile = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   kv::OutputOptions output;
@@ -28,7 +27,7 @@ void declare(CLI::App& app, Options& o) {
       ->check(CLI::Range(0, 9));
   app.add_flag("--lossless", o.lossless, "level 0: every bit comes back");
   app.add_option("--codec", o.codec,
-                 "clp, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
+                 "clp, ecsq, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
       ->type_name("NAME");
   app.add_option("--bits", o.bits, "clp: at most so many bits a value; kivi: 2 to 4")
       ->type_name("B")
@@ -44,10 +43,12 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--profile", o.coding.profile, "of the model, made by kvcalibrate")
       ->type_name("FILE");
   app.add_flag("--rope", o.coding.rope, "lossy codecs: code keys as the rotation leaves them");
-  app.add_option("--step", o.step, "clp: eighths of an octave beside the profile's step")
+  app.add_option("--step", o.step, "clp, ecsq: eighths of an octave beside the level's step")
       ->type_name("N")
       ->check(CLI::Range(-64, 64));
-  app.add_flag("--no-importance", o.no_importance, "clp: one step for all tokens");
+  app.add_flag("--no-importance", o.no_importance, "clp, ecsq: one step for all tokens");
+  app.add_flag("--progressive", o.progressive,
+               "in three qualities, of which kvcat --quality leaves some out");
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
@@ -60,23 +61,33 @@ void declare(CLI::App& app, Options& o) {
 
 int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 : -1); }
 
-// A lossy level without a codec's name is the codec `clp`.
+// A lossy level without a codec's name: `clp` where the model has a profile, else `ecsq`.
 std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
+  if (o.progressive) return "ecsq";
   if (level_of(o) < 0 && (o.max_kld || o.bits)) return "clp";
   if (level_of(o) < 0) {
     kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4; or --max-kld or --bits");
   }
-  return level_of(o) == 0 ? "planes" : "clp";
+  if (level_of(o) == 0) return "planes";
+  return o.coding.profile ? "clp" : "";
 }
 
-kv::ClpOptions clp_options(const Options& o) {
-  if (o.lossless || level_of(o) == 0) kv::fail_usage("codec clp is not lossless");
+// Of our own lossy codecs.
+void check_lossy(const Options& o, const char* codec) {
+  if (o.lossless || level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
   const kv::CodecOptions& c = o.coding;
   if (c.group || c.chunk || c.tables || c.rope) {
-    kv::fail_usage("codec clp has no --group, --chunk, --tables and --rope");
+    kv::fail_usage("codec {} has no --group, --chunk, --tables and --rope", codec);
   }
-  if ((o.max_kld || o.bits) && (c.level || o.step != 0 || (o.max_kld && o.bits))) {
+  if (level_of(o) > 4) kv::fail_usage("codec {} has levels 1 to 4", codec);
+}
+
+constexpr std::int64_t kTileTokens = 1024, kMostTileTokens = 1 << 15;
+
+kv::ClpOptions clp_options(const Options& o) {
+  check_lossy(o, "clp");
+  if ((o.max_kld || o.bits) && (o.coding.level || o.step != 0 || (o.max_kld && o.bits))) {
     kv::fail_usage(
         "--max-kld or --bits choose level and step: give one, without --level and --step");
   }
@@ -85,11 +96,23 @@ kv::ClpOptions clp_options(const Options& o) {
                      .max_kld = o.max_kld,
                      .max_bits = o.bits,
                      .use_importance = !o.no_importance};
-  if (clp.level > 4) kv::fail_usage("codec clp has levels 1 to 4");
   if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
-  if (o.tokens_per_tile > 0)
-    clp.tokens_per_tile = std::min<std::int64_t>(o.tokens_per_tile, 1 << 15);
+  clp.tokens_per_tile =
+      std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens);
   return clp;
+}
+
+kv::EcsqOptions ecsq_options(const Options& o) {
+  check_lossy(o, "ecsq");
+  if (o.coding.profile || o.max_kld || o.bits) {
+    kv::fail_usage("codec ecsq has no --profile, --max-kld and --bits");
+  }
+  return {.level = o.coding.level.value_or(2),
+          .base_step = o.step,
+          .refinements = o.progressive ? 2 : 0,
+          .tokens_per_tile =
+              std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens),
+          .use_importance = !o.no_importance};
 }
 
 std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec) {
@@ -97,8 +120,9 @@ std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec
   kv::CodecOptions coding = o.coding;
   if (o.bits) {
     coding.bits = static_cast<int>(*o.bits);
-    if (*coding.bits != *o.bits)
+    if (*coding.bits != *o.bits) {
       kv::fail_usage("codec {}: --bits {} is no integer", codec, *o.bits);
+    }
   }
   if (!lossless) {
     if (level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
@@ -115,19 +139,22 @@ int program_body(const Options& o, const kv::Invocation& call) {
   const std::string codec = codec_of(o);
   kv::TranscodeOptions options{.tokens_per_tile = o.tokens_per_tile};
   std::unique_ptr<kv::Codec> encoder;
-  if (codec == "clp") {
-    options.clp = clp_options(o);
+  if (codec == "clp" || codec == "ecsq" || codec.empty()) {
+    if (codec != "ecsq" && o.progressive) kv::fail_usage("codec clp has no --progressive");
+    if (codec != "ecsq") options.clp = clp_options(o);
+    if (codec != "clp") options.ecsq = ecsq_options(o);
+    if (!call.quiet) options.note = [&](const std::string& text) { kv::note(call, text); };
   } else {
-    if (o.step != 0 || o.no_importance || o.max_kld) {
-      kv::fail_usage("codec {} has no --step, --no-importance and --max-kld", codec);
+    if (o.step != 0 || o.no_importance || o.progressive) {
+      kv::fail_usage("codec {} has no --step, --no-importance and --progressive", codec);
     }
+    if (o.max_kld) kv::fail_usage("codec {} has no --max-kld", codec);
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();
   }
   // CacheGen's chunk, which decodes alone.
   if (codec == "cachegen" && o.tokens_per_tile == 0) options.tokens_per_tile = 1500;
   options.threads = o.threads;
-  options.note = [&](const std::string& text) { kv::note(call, text); };
   if (!o.no_history) options.history = {call.tool, call.version, call.arguments};
   kv::TileSource source(o.file);
   kv::Output output = kv::open_output(o.output);
@@ -142,7 +169,6 @@ int program_body(const Options& o, const kv::Invocation& call) {
 int main(int argc, char** argv) {
   const kv::ToolInfo info = {"kvencode", "compress KV caches",
                              "  kvencode --lossless <report.kv >report.kvz\n"
-                             "  kvencode --max-kld 0.005 <report.kv >report.kvz\n"
                              "  kvprefill -m smollm2 report.txt | kvencode -l 0 -o report.kvz\n"};
   return kv::tool_main<Options>(info, argc, argv, declare, program_body);
 }

@@ -87,7 +87,9 @@ int program_body(const Options& o, const kv::Invocation&) {
   if (!o.logits.empty()) logits_file = kv::Output::create(o.logits, o.force);
   if (!o.trace.empty()) trace_file = kv::Output::create(o.trace, o.force);
 
-  const kv::Session session = kv::Session::open(o.model.model, o.model.parsed());
+  kv::ModelOptions model_options = o.model.parsed();
+  model_options.with_head = true;
+  const kv::Session session = kv::Session::open(o.model.model, model_options);
   const double model_s = since();
   std::optional<kv::CacheFile> cache;
   const std::int64_t context = session.model->config().context;

@@ -7,11 +7,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/block_diag.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/clamp.h>
-#include <ATen/ops/round.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
@@ -71,7 +66,7 @@ class Calibration {
 
   void tensor(std::uint32_t layer, format::Kind kind) {
     FitInput fit{.layer = layer, .kind = kind, .context = context_of(layer, kind)};
-    LoopInput loop{.values = values_of(samples_, windows_, layer, kind)};
+    LoopInput loop{.values = values_of(samples_, windows_, layer, kind), .margin = options_.margin};
     for (std::size_t w = 0; w < windows_; ++w) {
       const auto steps = steps_from_importance(samples_.importance(w, layer, kind));
       loop.steps.insert(loop.steps.end(), steps.begin(), steps.end());
@@ -85,15 +80,6 @@ class Calibration {
     const at::Tensor values = loop.values.index_select(0, fitted);
     fit.moments =
         moments_of(values, parts.empty() ? at::Tensor() : loop.contexts.index_select(0, fitted));
-    if (getenv("KV_ARITH") && !parts.empty()) {
-      std::vector<at::Tensor> clean, noise;
-      for (const ContextSource& source : fit.context) {
-        clean.push_back(clean_.at({layer - source.layers_back, source.kind}));
-        noise.push_back(noise_.at({layer - source.layers_back, source.kind}));
-      }
-      fit.moments = moments_of(values, at::cat(clean, 1).index_select(0, fitted));
-      fit.moments.nn = fit.moments.nn + at::block_diag(noise);
-    }
     fit.reach = reach_of(values);
     if (kind == format::Kind::kK) {
       fit.metric = safe_metric(samples_.query_metric(layer), options_.metric_epsilon);
@@ -104,24 +90,6 @@ class Calibration {
     bits_ += coded.bits;
     values_ += static_cast<double>(loop.values.numel());
     decoded_[{layer, kind}] = coded.decoded;
-    if (getenv("KV_ARITH")) {
-      const std::int64_t C = profile.channels;
-      at::Tensor mean = at::empty({C}, at::kFloat), unit = at::empty({C}, at::kFloat), b = at::empty({C, C}, at::kDouble);
-      double wide = 0;
-      for (const std::int8_t s : loop.steps) wide += s > kExactStep ? std::exp2(s) : 0;
-      wide /= static_cast<double>(loop.steps.size());
-      for (std::int64_t c = 0; c < C; ++c) {
-        mean.data_ptr<float>()[c] = profile.mean[c];
-        unit.data_ptr<float>()[c] = std::ldexp(profile.unit[c], profile.shift[c]);
-        for (std::int64_t k = 0; k < C; ++k) {
-          const double sigma2 = std::exp2(profile.sigma[k] / 4.0);
-          b.data_ptr<double>()[c * C + k] = profile.basis_value(c, k) * std::sqrt(std::min(wide / 12, sigma2)) / unit.data_ptr<float>()[c];
-        }
-      }
-      at::Tensor around = mean;
-      clean_[{layer, kind}] = ((loop.values - around) / unit).round().clamp(-127, 127).to(at::kChar);
-      noise_[{layer, kind}] = at::matmul(b, b.t());
-    }
     result_.profile.tensors.push_back(std::move(profile));
     const auto back = static_cast<std::uint32_t>(options_.layers_back);
     std::erase_if(decoded_, [&](const auto& entry) { return entry.first.first + back < layer; });
@@ -164,7 +132,6 @@ class Calibration {
   const CalibrateOptions& options_;
   std::size_t windows_;
   CalibrateResult result_;
-  std::map<Key, at::Tensor> clean_, noise_;
   std::map<Key, at::Tensor> decoded_;  // i8 [tokens, channels]
   double bits_ = 0, values_ = 0;
 };

@@ -49,6 +49,9 @@ class Loop {
     predict();
     const at::Tensor coefficients = transform();
     choose_classes(coefficients);
+    for (ClassChoice& choice : choices_) {
+      choice.sigma = std::min(choice.sigma + input_.margin, kMostSigma);
+    }
     const at::Tensor decoded = reconstruct(quantise(coefficients));
     set_classes(profile_, choices_);
     return {decoded, bits_};
@@ -94,7 +97,7 @@ class Loop {
   // By step, half octaves: below what a coefficient is 0.
   std::vector<float> thresholds(int step) const {
     std::vector<float> out;
-    for (const CoefficientClass& choice : choices_) {
+    for (const ClassChoice& choice : choices_) {
       out.push_back(Classes::get().zero_below(choice.shape, choice.sigma - kStepGrid * step));
     }
     return out;
@@ -163,7 +166,7 @@ class Loop {
       });
     }
     double bits = 0;
-    for (const CoefficientClass& choice : choices_) bits += choice.bits;
+    for (const ClassChoice& choice : choices_) bits += choice.bits;
     std::int64_t kept = 0;
     for (std::int64_t t = 0; t < tokens_; ++t) kept += exact(t) ? 1 : 0;
     constexpr double kBitsOfExact = 16;
@@ -224,7 +227,7 @@ class Loop {
   const LoopInput& input_;
   std::int64_t tokens_, channels_;
   at::Tensor predicted_;  // i32 [tokens, channels]
-  std::vector<CoefficientClass> choices_;
+  std::vector<ClassChoice> choices_;
   double bits_ = 0;
 };
 

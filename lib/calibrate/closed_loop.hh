@@ -15,6 +15,7 @@ struct LoopInput {
   at::Tensor values;               // f32 [tokens, channels]
   at::Tensor contexts;             // i8 [tokens, inputs]; undefined: none
   std::vector<std::int8_t> steps;  // of tokens, half octaves; kExactStep or less: kept as it is
+  int margin = 0;                  // places by which classes are wider than what is counted
 };
 
 struct LoopResult {

@@ -19,51 +19,30 @@ int CoefficientCounts::deviation(std::int64_t coefficient) const {
   return std::clamp(static_cast<int>(std::lround(place)), -127, kMostSigma);
 }
 
-CoefficientClass CoefficientCounts::first(std::int64_t coefficient) const {
-  return {.sigma = deviation(coefficient)};
+ClassChoice CoefficientCounts::first(std::int64_t coefficient) const {
+  return {.shape = Shape::kBlend, .sigma = deviation(coefficient)};
 }
 
-CoefficientClass CoefficientCounts::choose(std::int64_t coefficient) const {
-  struct Entry {
-    int step, value;
-    double count;
-  };
-  std::vector<Entry> entries;
+ClassChoice CoefficientCounts::choose(std::int64_t coefficient) const {
+  std::vector<ValueCount> entries;
   for (int s = 0; s < kSteps; ++s) {
     const Table& table =
         counts_[static_cast<std::size_t>(coefficient)][static_cast<std::size_t>(s)];
     for (std::size_t v = 0; v < table.size(); ++v) {
       if (table[v] > 0) {
-        entries.push_back({s - kSteps / 2, static_cast<int>(v) - kValues / 2, double(table[v])});
+        entries.push_back({s - kSteps / 2, static_cast<int>(v) - kValues / 2, table[v]});
       }
     }
   }
-  constexpr int kAround = 12;  // places of the grid: what a shape can be off its own deviation
-  const Classes& classes = Classes::get();
   const int own = deviation(coefficient);
-  CoefficientClass best{.sigma = own, .bits = INFINITY};
-  for (int shape = 0; shape < kShapes; ++shape) {
-    const int narrowest = kLeastCoded[static_cast<std::size_t>(shape)];
-    for (int sigma = std::max(narrowest, own - kAround);
-         sigma <= std::min(kMostSigma, own + kAround); ++sigma) {
-      double bits = 0;
-      for (const Entry& entry : entries) {
-        bits += entry.count * classes.cost_bits(static_cast<Shape>(shape),
-                                                sigma - kOctave / 2 * entry.step, entry.value);
-        if (bits >= best.bits) break;
-      }
-      if (bits < best.bits) best = {static_cast<Shape>(shape), sigma, bits};
-    }
-  }
-  if (best.bits == INFINITY) best.bits = 0;  // none is as narrow
-  // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
-  if (own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) best.sigma = own;
-  static const int widen = getenv("KV_WIDEN") ? atoi(getenv("KV_WIDEN")) : 0;
-  best.sigma = std::min(kMostSigma, best.sigma + widen);
+  ClassChoice best = choose_class(entries, -127, kMostSigma, own);
+  // A class of which nothing is coded: its own deviation, for finer steps than the profile's.
+  const int least = kLeastCoded[static_cast<std::size_t>(best.shape)];
+  if (best.sigma < least) best.sigma = std::min(own, least - 1);
   return best;
 }
 
-void set_classes(TensorProfile& p, const std::vector<CoefficientClass>& choices) {
+void set_classes(TensorProfile& p, const std::vector<ClassChoice>& choices) {
   std::vector<std::size_t> order(choices.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {

@@ -1,6 +1,7 @@
 #pragma once
 // Which class codes a coefficient in the fewest bits.
 
+#include "kv/codec/class_choice.hh"
 #include "kv/codec/profile.hh"
 
 #include <array>
@@ -8,12 +9,6 @@
 #include <vector>
 
 namespace kv {
-
-struct CoefficientClass {
-  Shape shape = Shape::kBlend;
-  int sigma = 0;    // of the grid, at the profile's own step
-  double bits = 0;  // of all that was counted
-};
 
 // How often coefficients had each value, by coefficient and by the step of their token.
 class CoefficientCounts {
@@ -29,9 +24,9 @@ class CoefficientCounts {
   void clear_counts() { counts_.assign(counts_.size(), {}); }
 
   // The class of a coefficient's own deviation: where to start from.
-  CoefficientClass first(std::int64_t coefficient) const;
+  ClassChoice first(std::int64_t coefficient) const;
   // The cheapest one.
-  CoefficientClass choose(std::int64_t coefficient) const;
+  ClassChoice choose(std::int64_t coefficient) const;
 
  private:
   static constexpr int kValues = 255;
@@ -45,6 +40,6 @@ class CoefficientCounts {
 
 // Writes shape and sigma, and puts the coefficients in the order of their deviation, with the
 // columns of the basis.
-void set_classes(TensorProfile& profile, const std::vector<CoefficientClass>& choices);
+void set_classes(TensorProfile& profile, const std::vector<ClassChoice>& choices);
 
 }  // namespace kv

@@ -61,6 +61,7 @@ class Job {
                                 .restart = options_.restart,
                                 .layers_back = options_.layers_back,
                                 .windows = windows,
+                                .margin = options_.margin,
                                 .made_from = options_.made_from,
                                 .on_tensor = [&] { work(tokens * kFitToken / tensors_); }});
   }

@@ -14,6 +14,7 @@ namespace kv {
 struct ProfileJobOptions {
   std::vector<int> levels = {2};
   int restart = 0, layers_back = 1;
+  int margin = 0;           // of classes, for caches of texts unlike the samples
   bool sensitivity = true;  // measured; else steps go by the spread of each tensor
   bool map = true;          // measured, where windows are held out
   std::string made_from, work_dir;

@@ -97,7 +97,48 @@ std::vector<std::uint16_t> make_table(Shape shape, int sigma) {
   return row;
 }
 
+// `context` as in Classes::third().
+std::vector<std::uint16_t> make_thirds(Shape shape, int sigma, int context) {
+  const double step = 1.0 / deviation(sigma);
+  std::array<double, 3> masses{};
+  const double at = static_cast<double>(context);
+  const auto place = [&](double sixths) { return (at + sixths / 6.0) * step; };
+  masses[2] = mass(shape, place(1.0), place(3.0));
+  if (context == 0) {
+    masses[0] = masses[2];
+    masses[1] = 2.0 * mass(shape, 0.0, place(1.0));
+  } else {
+    masses[0] = mass(shape, place(-3.0), place(-1.0));
+    masses[1] = mass(shape, place(-1.0), place(1.0));
+  }
+  const double sum = masses[0] + masses[1] + masses[2];
+  const auto count = [&](double part) {
+    return static_cast<std::uint16_t>(
+        std::max(1, static_cast<int>(part / sum * kFrequencies + 0.5)));
+  };
+  // What is left goes to the likeliest.
+  const std::size_t most = context == 0 ? 1 : 0;
+  std::vector<std::uint16_t> row = {count(masses[0]), count(masses[1]), count(masses[2]), 1};
+  row[most] = 0;
+  row[most] = static_cast<std::uint16_t>(kFrequencies - row[0] - row[1] - row[2] - row[3]);
+  return row;
+}
+
+constexpr int kThirdPlaces = kMostThird - kLeastSigma + 1;
+constexpr int kContexts = 3;
+
 }  // namespace
+
+std::optional<std::uint16_t> Classes::third(Shape shape, int sigma, int context) const {
+  if (context == 0 && sigma < kLeastCoded[static_cast<std::size_t>(shape)]) {
+    const ClassCode finer = code(shape, sigma + kThird);
+    if (finer.zero) return {};
+    return static_cast<std::uint16_t>(kShapes * kContexts * kThirdPlaces + finer.table);
+  }
+  const int row = static_cast<int>(shape) * kContexts + context;
+  return static_cast<std::uint16_t>(row * kThirdPlaces +
+                                    std::clamp(sigma, kLeastSigma, kMostThird) - kLeastSigma);
+}
 
 const Classes& Classes::get() {
   static const Classes classes;
@@ -108,28 +149,38 @@ Classes::Classes() {
   for (int shape = 0; shape < kShapes; ++shape) {
     for (int i = 0; i < kTableSigmas; ++i) {
       tables_.push_back(make_table(static_cast<Shape>(shape), kLeastSigma + i));
-      // A value x may be 0 or 1: the error grows by 2x - 1 squared steps, the bits shrink.
-      const std::vector<std::uint16_t>& row = tables_.back();
-      const std::size_t zero = row.size() / 2 - 1;
-      const double saved = std::log2(static_cast<double>(row[zero]) / row[zero + 1]);
-      zero_below_.push_back(static_cast<float>(0.5 + 0.5 * kErrorOfBit * std::max(0.0, saved)));
+    }
+    for (int context = 0; context < kContexts; ++context) {
+      for (int i = 0; i < kThirdPlaces; ++i) {
+        thirds_.push_back(make_thirds(static_cast<Shape>(shape), kLeastSigma + i, context));
+      }
     }
   }
+  fill_places();
+  thirds_.insert(thirds_.end(), tables_.begin(), tables_.end());
 }
 
-float Classes::zero_below(Shape shape, int sigma) const {
-  const ClassCode code = this->code(shape, sigma);
-  if (code.zero) return INFINITY;
-  return code.low_bits > 0 ? 0.5f : zero_below_[code.table];
-}
-
-ClassCode Classes::code(Shape shape, int sigma) const {
-  if (sigma < kLeastCoded[static_cast<std::size_t>(shape)]) return {};
-  int at = std::min(sigma, kMostSigma);
-  int low_bits = 0;
-  for (; at >= 2 * kOctave; at -= kOctave) ++low_bits;
-  return {static_cast<std::uint16_t>(static_cast<int>(shape) * kTableSigmas + at - kLeastSigma),
-          static_cast<std::uint8_t>(low_bits), false};
+void Classes::fill_places() {
+  for (std::size_t shape = 0; shape < kShapes; ++shape) {
+    for (int sigma = kLeastSigma - 1; sigma <= kMostSigma; ++sigma) {
+      ClassCode& code = codes_[shape][place_of(sigma)];
+      float& zero_below = zero_below_[shape][place_of(sigma)];
+      zero_below = INFINITY;
+      if (sigma < kLeastCoded[shape]) continue;
+      int at = sigma;
+      code.zero = false;
+      for (; at >= 2 * kOctave; at -= kOctave) ++code.low_bits;
+      code.table =
+          static_cast<std::uint16_t>(static_cast<int>(shape) * kTableSigmas + at - kLeastSigma);
+      // A value x may be 0 or 1: the error grows by 2x - 1 squared steps, the bits shrink.
+      const std::vector<std::uint16_t>& row = tables_[code.table];
+      const std::size_t zero = row.size() / 2 - 1;
+      const double saved = std::log2(static_cast<double>(row[zero]) / row[zero + 1]);
+      zero_below = code.low_bits > 0
+                       ? 0.5f
+                       : static_cast<float>(0.5 + 0.5 * kErrorOfBit * std::max(0.0, saved));
+    }
+  }
 }
 
 double Classes::cost_bits(Shape shape, int sigma, int value) const {

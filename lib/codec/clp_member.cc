@@ -1,56 +1,40 @@
 #include "clp_member.hh"
 
 #include "kv/codec/profiles.hh"
-#include "ordered_pool.hh"
 
 #include <algorithm>
 
 namespace kv {
+namespace {
 
-ClpCoders::ClpCoders(std::shared_ptr<const Profile> profile) : profile_(std::move(profile)) {}
+// The entropy coder takes so many streams in lockstep.
+constexpr std::size_t kTogether = 4;
 
-const TensorCoder& ClpCoders::coder(const format::TileHeader& tile, std::int64_t channels,
-                                    const std::string& place) const {
-  const std::lock_guard lock(mutex_);
-  std::unique_ptr<TensorCoder>& coder = coders_[{tile.layer, tile.kind}];
-  if (!coder) {
-    const TensorProfile* profile = profile_->find(tile.layer, tile.kind);
-    if (!profile || profile->channels != channels) {
-      fail_input("{}: profile {:016x} is of another geometry", place, profile_->hash);
-    }
-    coder = std::make_unique<TensorCoder>(*profile);
-  }
-  return *coder;
+// f(part) of `count` things in parts of at most kTogether, as even as the threads want them.
+template <typename F>
+void in_parts(Workers& workers, std::size_t count, F&& use) {
+  const auto threads = static_cast<std::size_t>(workers.threads());
+  const std::size_t size = std::clamp<std::size_t>((count + threads - 1) / threads, 1, kTogether);
+  workers.each((count + size - 1) / size,
+               [&](std::size_t i) { use(i * size, std::min(size, count - i * size)); });
 }
 
-std::vector<const TileContext*> ClpColumn::context_of(const TensorProfile& profile,
-                                                      const std::string& place) const {
+}  // namespace
+
+struct ClpMember::Work {
+  OwnedTile* tile;
+  ClpColumn* column;
+  std::string place;
+  TensorView shape;
+  const TensorCoder* coder = nullptr;
   std::vector<const TileContext*> context;
-  for (const ContextSource& source : profile.context) {
-    const auto found = contexts_.find({profile.layer - source.layers_back, source.kind});
-    if (found == contexts_.end()) {
-      fail_input(
-          "{}: needs layer {} {} of the same tokens, which is not there; decode the file that it "
-          "was cut from (kvdecode --layers)",
-          place, profile.layer - source.layers_back, static_cast<char>(source.kind));
-    }
-    context.push_back(&found->second);
-  }
-  return context;
-}
-
-TileContext& ClpColumn::add(std::uint32_t layer, format::Kind kind) {
-  return contexts_[{layer, kind}];
-}
-
-void ClpColumn::forget(std::uint32_t layer) {
-  constexpr std::uint32_t kMostBack = 2;
-  std::erase_if(contexts_,
-                [&](const auto& entry) { return entry.first.first + kMostBack < layer + 1; });
-}
+  TileContext* decoded = nullptr;
+  TileCode code;
+  Bytes raw;
+};
 
 ClpMember::ClpMember(const Meta& meta, std::string place, int threads)
-    : meta_(meta), place_(std::move(place)), threads_(threads) {}
+    : meta_(meta), place_(std::move(place)), workers_(threads) {}
 
 std::string ClpMember::place_of(const OwnedTile& tile) const {
   return fmt::format("{}: byte {}: layer {} {}", place_, tile.frame_offset, tile.header.layer,
@@ -58,58 +42,130 @@ std::string ClpMember::place_of(const OwnedTile& tile) const {
 }
 
 const ClpCoders& ClpMember::coders_for(std::uint64_t hash, const std::string& place) {
-  std::unique_ptr<ClpCoders>& coders = coders_[hash];
-  if (!coders) coders = std::make_unique<ClpCoders>(require_profile(hash, place));
+  std::shared_ptr<const ClpCoders>& coders = coders_[hash];
+  if (!coders) coders = ClpCoders::of(require_profile(hash, place));
   return *coders;
 }
 
-// V before K, tokens ascending; the columns side by side.
-template <typename F>
-void ClpMember::each_column(std::vector<OwnedTile>& tiles, F&& use) {
+std::size_t ClpMember::most_tiles_together() const {
+  return kTogether * static_cast<std::size_t>(workers_.threads());
+}
+
+void ClpMember::recycle(Bytes data) {
+  if (spare_data_.size() < 2 * most_tiles_together()) spare_data_.push_back(std::move(data));
+}
+
+// Memory that was used before neither has to be cleared nor fetched from the system.
+Bytes ClpMember::room(std::size_t size) {
+  Bytes data;
+  if (!spare_data_.empty()) {
+    data = std::move(spare_data_.back());
+    spare_data_.pop_back();
+  }
+  data.resize(size);
+  return data;
+}
+
+// By layer, V before K.
+std::vector<std::vector<ClpMember::Work>> ClpMember::columns_of(std::vector<OwnedTile>& tiles) {
   std::map<std::uint64_t, std::vector<OwnedTile*>> by_token;
   for (OwnedTile& tile : tiles) by_token[tile.header.token_begin].push_back(&tile);
-  OrderedPool<int> pool(threads_, [](int) {});
+  std::vector<std::vector<Work>> columns;
   for (auto& [token, own] : by_token) {
-    ClpColumn& column = columns_[token];
     std::stable_sort(own.begin(), own.end(), [](const OwnedTile* a, const OwnedTile* b) {
-      return a->header.kind > b->header.kind;
+      return a->header.layer != b->header.layer ? a->header.layer < b->header.layer
+                                                : a->header.kind > b->header.kind;
     });
-    pool.add([&use, &column, own = own] {
-      for (OwnedTile* tile : own) use(*tile, column);
-      column.forget(own.front()->header.layer);
-      return 0;
-    });
+    std::vector<Work>& works = columns.emplace_back();
+    for (OwnedTile* tile : own) {
+      Work& work = works.emplace_back();
+      work.tile = tile;
+      work.column = &columns_[token];
+      work.place = place_of(*tile);
+      work.shape = meta_.shape_of(tile->header);
+      if (spare_quads_.empty()) continue;
+      work.code.coefficients = std::move(spare_quads_.back());
+      spare_quads_.pop_back();
+    }
   }
-  pool.finish();
+  return columns;
+}
+
+void ClpMember::make_coders(std::vector<std::vector<Work>>& columns, const ClpCoders* encoders) {
+  std::vector<Work*> works;
+  std::vector<const ClpCoders*> coders;
+  for (std::vector<Work>& column : columns) {
+    for (Work& work : column) {
+      coders.push_back(encoders ? encoders
+                                : &coders_for(profile_of(work.tile->data, work.place), work.place));
+      works.push_back(&work);
+    }
+  }
+  workers_.each(works.size(), [&](std::size_t i) {
+    Work& work = *works[i];
+    work.coder = &coders[i]->coder(work.tile->header, work.shape.row_values(), work.place);
+    if (encoders) work.coder->prepare_encoding();
+  });
+}
+
+// All that comes before the symbols.
+void ClpMember::begin(Work& work) {
+  const format::TileHeader& header = work.tile->header;
+  const TensorView& shape = work.shape;
+  if (header.token_count > kMostTileTokens || header.quality != 0 ||
+      shape.shape[0] * shape.row_values() > kMostTileValues) {
+    fail_input("{}: a tile of {} tokens, {} values and quality {}", work.place, shape.shape[0],
+               shape.shape[0] * shape.row_values(), header.quality);
+  }
+  work.context = work.column->context_of(work.coder->profile(), work.place);
+  work.decoded = &work.column->add(header.layer, header.kind);
+  work.coder->begin(work.context, work.tile->data, work.place, shape.shape[0], header.dtype,
+                    work.code, *work.decoded);
 }
 
 std::vector<OwnedTile> ClpMember::decode(std::vector<OwnedTile> coded) {
-  for (const OwnedTile& tile : coded) {
-    if (tile.header.codec == format::kClp)
-      coders_for(profile_of(tile.data, place_of(tile)), place_of(tile));
+  std::vector<std::vector<Work>> columns = columns_of(coded);
+  std::vector<Work*> works;  // those that have something to decode, by column
+  for (std::vector<Work>& column : columns) {
+    std::erase_if(column, [](const Work& work) { return work.tile->header.codec != format::kClp; });
   }
-  each_column(coded, [&](OwnedTile& tile, ClpColumn& column) {
-    if (tile.header.codec == format::kClp) tile = decoded(tile, column);
+  make_coders(columns, nullptr);
+  for (std::vector<Work>& column : columns) {
+    for (Work& work : column) {
+      begin(work);
+      work.raw = room(static_cast<std::size_t>(work.shape.shape[0]) * work.shape.row_bytes());
+      works.push_back(&work);
+    }
+  }
+  in_parts(workers_, works.size(), [&](std::size_t first, std::size_t count) {
+    std::vector<CoefficientJob> jobs;
+    for (Work* work : std::span(works).subspan(first, count)) {
+      jobs.push_back({&work->coder->profile(), &work->code, &work->place});
+    }
+    decode_coefficients(jobs);
   });
-  return coded;
-}
-
-OwnedTile ClpMember::decoded(const OwnedTile& tile, ClpColumn& column) {
-  const std::string place = place_of(tile);
-  const TensorView shape = meta_.shape_of(tile.header);
-  if (tile.header.token_count > kMostTileTokens || tile.header.quality != 0 ||
-      shape.shape[0] * shape.row_values() > kMostTileValues) {
-    fail_input("{}: a tile of {} tokens, {} values and quality {}", place, shape.shape[0],
-               shape.shape[0] * shape.row_values(), tile.header.quality);
+  // Tokens do not depend on each other: a column in as many parts as give each thread one.
+  const auto threads = static_cast<std::size_t>(workers_.threads());
+  const std::size_t parts =
+      (threads + columns.size() - 1) / std::max<std::size_t>(1, columns.size());
+  workers_.each(columns.size() * parts, [&](std::size_t i) {
+    for (Work& work : columns[i / parts]) {
+      const std::int64_t tokens = work.shape.shape[0];
+      const std::int64_t size = stride_of((tokens + static_cast<std::int64_t>(parts) - 1) /
+                                          static_cast<std::int64_t>(parts));
+      const std::int64_t first = static_cast<std::int64_t>(i % parts) * size;
+      if (first >= tokens) return;
+      work.coder->reconstruct(work.context, work.code, {first, std::min(tokens, first + size)},
+                              work.tile->header.dtype, work.raw, *work.decoded);
+    }
+  });
+  for (Work* work : works) {
+    work->tile->data = std::move(work->raw);
+    work->tile->header.codec = format::kRaw;
+    spare_quads_.push_back(std::move(work->code.coefficients));
+    work->column->forget(work->tile->header.layer);
   }
-  const TensorCoder& coder =
-      coders_.at(profile_of(tile.data, place))->coder(tile.header, shape.row_values(), place);
-  OwnedTile raw{tile.header, {}, tile.frame_offset};
-  raw.header.codec = format::kRaw;
-  raw.data.resize(static_cast<std::size_t>(shape.shape[0]) * shape.row_bytes());
-  coder.decode(column.context_of(coder.profile(), place), tile.data, place, tile.header.dtype,
-               raw.data, column.add(tile.header.layer, tile.header.kind));
-  return raw;
+  return coded;
 }
 
 void ClpMember::set_importance(const Importance& importance) {
@@ -137,19 +193,41 @@ TileSteps ClpMember::steps_of(const format::TileHeader& tile, int base) const {
 }
 
 std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOptions& options) {
-  std::unique_ptr<ClpCoders>& coders = coders_[options.profile->hash];
-  if (!coders) coders = std::make_unique<ClpCoders>(options.profile);
-  each_column(raw, [&](OwnedTile& tile, ClpColumn& column) {
-    if (tile.header.kind == format::Kind::kE) return;
-    TensorView rows = meta_.shape_of(tile.header);
-    rows.bytes = tile.data;
-    const std::string place = place_of(tile);
-    const TensorCoder& coder = coders->coder(tile.header, rows.row_values(), place);
-    TileSteps steps = steps_of(tile.header, options.base_step);
-    tile.data = coder.encode(column.context_of(coder.profile(), place), rows, options.profile->hash,
-                             std::move(steps), column.add(tile.header.layer, tile.header.kind));
-    tile.header.codec = format::kClp;
+  std::shared_ptr<const ClpCoders>& coders = coders_[options.profile->hash];
+  if (!coders) coders = ClpCoders::of(options.profile);
+  std::vector<std::vector<Work>> columns = columns_of(raw);
+  std::vector<Work*> works;
+  for (std::vector<Work>& column : columns) {
+    std::erase_if(column,
+                  [](const Work& work) { return work.tile->header.kind == format::Kind::kE; });
+    for (Work& work : column) works.push_back(&work);
+  }
+  make_coders(columns, coders.get());
+  workers_.each(columns.size(), [&](std::size_t i) {
+    for (Work& work : columns[i]) {
+      const format::TileHeader& header = work.tile->header;
+      work.shape.bytes = work.tile->data;
+      work.context = work.column->context_of(work.coder->profile(), work.place);
+      work.decoded = &work.column->add(header.layer, header.kind);
+      work.coder->quantise(work.context, work.shape, steps_of(header, options.base_step), work.code,
+                           *work.decoded);
+    }
   });
+  in_parts(workers_, works.size(), [&](std::size_t first, std::size_t count) {
+    std::vector<EncodeSymbols> jobs;
+    for (Work* work : std::span(works).subspan(first, count)) {
+      jobs.push_back({work->code.plan.get(), &work->code.coefficients, &work->code.symbols});
+    }
+    encode_symbols(jobs);
+  });
+  for (Work* work : works) {
+    work->tile->data =
+        write_tile_code(options.profile->hash, work->code,
+                        work->context.empty() ? nullptr : &work->context.back()->steps);
+    work->tile->header.codec = format::kClp;
+    spare_quads_.push_back(std::move(work->code.coefficients));
+  }
+  for (Work* work : works) work->column->forget(work->tile->header.layer);
   return raw;
 }
 

@@ -22,8 +22,15 @@ struct TileContext {
   std::vector<std::int8_t> steps;  // of the tokens: half octaves
 };
 
+// Tokens of a tile, from `first` up to `last`, both in the tile; `first` is a multiple of 64.
+struct TokenPart {
+  std::int64_t first = 0, last = 0;
+};
+
 class TensorCoder {
  public:
+  using Context = std::span<const TileContext* const>;
+
   explicit TensorCoder(const TensorProfile& profile);
   ~TensorCoder();
 
@@ -31,14 +38,28 @@ class TensorCoder {
 
   // `context` as profile().context says, of the same tokens. Steps that are too fine for a token's
   // coefficients are widened; tokens that are not finite become exact.
-  Bytes encode(std::span<const TileContext* const> context, const TensorView& rows,
-               std::uint64_t profile_hash, TileSteps steps, TileContext& decoded) const;
-  void decode(std::span<const TileContext* const> context, ByteView data, const std::string& place,
-              DType dtype, std::span<std::byte> rows, TileContext& decoded) const;
+  Bytes encode(Context context, const TensorView& rows, std::uint64_t profile_hash, TileSteps steps,
+               TileContext& decoded) const;
+  void decode(Context context, ByteView data, const std::string& place, DType dtype,
+              std::span<std::byte> rows, TileContext& decoded) const;
 
-  // The parts of encode(), for calibration: sums of the prediction, [channels][stride]...
-  std::vector<std::int32_t> predict(std::span<const TileContext* const> context,
-                                    std::int64_t tokens) const;
+  // The parts of decode(). begin() fills decoded.steps and makes room for its values;
+  // `context` needs no more than that either.
+  void begin(Context context, ByteView data, const std::string& place, std::int64_t tokens,
+             DType dtype, TileCode& code, TileContext& decoded) const;
+  // Of these tokens, once the context and the coefficients are there: rows of the whole tile, and
+  // what later predictions see. Parts may be done side by side.
+  void reconstruct(Context context, const TileCode& code, TokenPart part, DType dtype,
+                   std::span<std::byte> rows, TileContext& decoded) const;
+
+  // What encoders need and decoders do not: milliseconds, at first use if not before.
+  void prepare_encoding() const { inverse(); }
+  // encode() but for the symbols and the bytes: steps, exact rows, plan, coefficients.
+  void quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
+                TileContext& decoded) const;
+
+  // For calibration: sums of the prediction, [channels][stride]...
+  std::vector<std::int32_t> predict(Context context, std::int64_t tokens) const;
   // ... coefficients of rows beside it, f32 [channels][stride] at the profile's own step.
   std::vector<float> transform(const std::vector<float>& values,
                                const std::vector<std::int32_t>& predicted,
@@ -50,16 +71,19 @@ class TensorCoder {
 
  private:
   struct Inverse;  // from rows to coefficients; encoders only
-  void reconstruct(const TileCode& code, const std::vector<std::int32_t>& predicted, DType dtype,
-                   std::span<std::byte> rows, TileContext& decoded) const;
-  void place_exact(const TileCode& code, DType dtype, std::span<std::byte> rows,
+  class Analysis;  // of a tile's rows; encoders only
+  // `predicted`: [channels][tile's stride] for who has it already, else null.
+  void rebuild(Context context, const std::int32_t* predicted, const TileCode& code, TokenPart part,
+               DType dtype, std::span<std::byte> rows, TileContext& decoded) const;
+  void predict(Context context, TokenPart part, std::int32_t* sums, std::int64_t stride) const;
+  void place_exact(const TileCode& code, TokenPart part, DType dtype, std::span<std::byte> rows,
                    TileContext& decoded) const;
   const Inverse& inverse() const;
 
   const TensorProfile& profile_;
   std::optional<Int8Weights> predictor_;  // not where nothing is predicted
   Int8Weights basis_;
-  mutable std::unique_ptr<const Inverse> inverse_;
+  mutable std::shared_ptr<const Inverse> inverse_;
   mutable std::once_flag inverse_once_;
 };
 

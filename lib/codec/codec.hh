@@ -65,5 +65,8 @@ std::unique_ptr<Codec> make_encoder(std::string_view name, const CodecOptions& o
 // The tile's elements, decoded into `scratch` unless it is raw already.
 TensorView decoded_tile(const Meta& meta, const Tile& tile, const std::string& place,
                         Bytes& scratch);
+// The elements of a tile from its data and those of its refinements.
+Bytes decoded_qualities(const Meta& meta, const format::TileHeader& tile,
+                        std::span<const ByteView> qualities, const std::string& place);
 
 }  // namespace kv

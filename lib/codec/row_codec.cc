@@ -29,6 +29,13 @@ bool can_rotate(const Meta& meta, const format::TileHeader& tile) {
   return tile.kind == format::Kind::kK && geometry_of(meta, tile.layer).k_dim % 2 == 0;
 }
 
+std::vector<float>& scratch() {
+  thread_local std::vector<float> values;
+  return values;
+}
+
+}  // namespace
+
 float largest_finite(DType dtype) {
   switch (dtype) {
     case DType::kF16:
@@ -39,13 +46,6 @@ float largest_finite(DType dtype) {
       return std::numeric_limits<float>::max();  // convert() holds fp8
   }
 }
-
-std::vector<float>& scratch() {
-  thread_local std::vector<float> values;
-  return values;
-}
-
-}  // namespace
 
 std::uint16_t f16_not_below(float value) {
   const std::uint16_t bits = f16_bits(value);

@@ -63,6 +63,8 @@ class RowCodec : public Codec {
   bool rope_;
 };
 
+// What decoded values are held within, either side, before they are rounded to `dtype`.
+float largest_finite(DType dtype);
 // Scales are f16. The nearest that is not below (above) `value`; infinite beyond f16.
 std::uint16_t f16_not_below(float value);
 std::uint16_t f16_not_above(float value);

@@ -1,9 +1,9 @@
 #include "kv/codec/transcode.hh"
 
+#include "clp_choice.hh"
 #include "clp_member.hh"
+#include "ecsq.hh"
 #include "kv/codec/decoded_source.hh"
-#include "kv/codec/profiles.hh"
-#include "kv/codec/rate_control.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
@@ -13,7 +13,7 @@ namespace kv {
 namespace {
 
 // Tokens of a tile that are chosen, from the member's first.
-Range chosen(const format::TileHeader& tile, const Range& tokens) {
+Range chosen_tokens(const format::TileHeader& tile, const Range& tokens) {
   const auto begin = static_cast<std::int64_t>(tile.token_begin);
   const std::int64_t end = begin + tile.token_count;
   return {std::max(begin, tokens.first), tokens.last < 0 ? end : std::min(end, tokens.last)};
@@ -30,12 +30,13 @@ class MemberCopy {
       : meta_(meta), place_(place), options_(options) {}
 
   bool wants(const format::TileHeader& tile) const {
-    const Range part = chosen(tile, options_.tokens);
-    return options_.layers.contains(tile.layer) && part.first < part.last;
+    const Range part = chosen_tokens(tile, options_.tokens);
+    return options_.layers.contains(tile.layer) && part.first < part.last &&
+           (!options_.quality || tile.quality <= *options_.quality);
   }
 
   bool stays(const format::TileHeader& tile) const {
-    const Range part = chosen(tile, options_.tokens);
+    const Range part = chosen_tokens(tile, options_.tokens);
     return (!options_.codec ||
             (options_.codec->lossless() && options_.codec->id() == tile.codec)) &&
            part.last - part.first == tile.token_count &&
@@ -50,16 +51,17 @@ class MemberCopy {
   // The tile's chosen tokens in the new form, cut. Called from several threads.
   std::vector<CodedTile> recoded(const Tile& tile) const {
     thread_local Bytes scratch;
-    const Range part = chosen(tile.header, options_.tokens);
-    if (tile.header.codec == format::kClp) {
+    const Range part = chosen_tokens(tile.header, options_.tokens);
+    const bool refined = meta_.quality_layers > 1 && tile.header.codec == format::kEcsq;
+    if (tile.header.codec == format::kClp || tile.header.quality > 0 || refined) {
       fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)",
                  place_, tile.header.token_begin,
                  tile.header.token_begin + tile.header.token_count);
     }
     const TensorView whole = decoded_tile(meta_, tile, place_, scratch);
-    const Codec& codec = options_.codec ? *options_.codec
-                         : options_.clp ? codec_by_name("raw")
-                                        : codec_of_parts(tile.header.codec);
+    const Codec& codec = options_.codec                  ? *options_.codec
+                         : options_.clp || options_.ecsq ? codec_by_name("raw")
+                                                         : codec_of_parts(tile.header.codec);
     const std::int64_t step = step_of(part.last - part.first);
     std::vector<CodedTile> parts;
     for (std::int64_t first = part.first; first < part.last; first += step) {
@@ -147,73 +149,19 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-// The profile and step to code a member with: those that were given, if they are of its model, or
-// those that the maps give.
-ChosenStep choose_step(const Meta& meta, const ClpOptions& options,
-                       const std::function<void(const std::string&)>& note,
-                       const std::string& place) {
-  if (meta.rope_applied) fail_input("{}: keys have RoPE applied; import it again without", place);
-  if (options.profile) {
-    const std::string& of = options.profile->model.fingerprint;
-    if (of != meta.model.fingerprint) {
-      fail_input("{}: of model '{}' ({}), the profile is of '{}' ({})", place, meta.model.name,
-                 meta.model.fingerprint, options.profile->model.name, of);
-    }
-  }
-  const auto found = [&] {
-    return options.profile ? std::vector{options.profile} : find_profiles(meta.model);
-  };
-  if (options.max_kld) return step_for_kld(found(), *options.max_kld, place);
-  if (options.max_bits) return step_for_bits(found(), *options.max_bits, place);
-  if (options.profile) return {options.profile, options.base_step};
-  if (auto profile = find_profile(meta.model, options.level)) return {profile, options.base_step};
-  if (auto other = step_for_level(found(), options.level)) {
-    other->step = std::clamp(other->step + options.base_step, -kMostBaseStep, kMostBaseStep);
-    if (note) {
-      note(
-          fmt::format("{}: no profile of level {}; that of level {} with step {} does it in a few "
-                      "more bits",
-                      place, options.level, other->profile->level, other->step));
-    }
-    return *other;
-  }
-  fail_input(
-      "{}: no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
-      "FILE.kvp, and name its folder in KVTOOLS_PROFILES",
-      place, meta.model.name, options.level, meta.model.name, options.level);
-}
+using Layer = std::vector<OwnedTile>;
 
-// What META says of the coding: with the step, and the divergence where the map has it.
-std::string codec_text(const ChosenStep& chosen) {
-  std::string text = fmt::format("clp level={} step={}", chosen.profile->level, chosen.step);
-  if (const auto expected = expected_at(*chosen.profile, chosen.step)) {
-    text += fmt::format(" kld={:.2g}", expected->kld);
-  }
-  return text;
-}
-
-// Bits of a member's coded tiles against what the map has for the step.
-void check_drift(const ChosenStep& chosen, double bits,
-                 const std::function<void(const std::string&)>& note, const std::string& place) {
-  constexpr double kFar = 1.5;
-  const auto expected = expected_at(*chosen.profile, chosen.step);
-  if (!note || !expected || !(bits > kFar * expected->bits)) return;
-  note(
-      fmt::format("{}: {:.2f} bits a value, {:.2f} expected: it is unlike the texts that the "
-                  "profile was made from",
-                  place, bits, expected->bits));
-}
-
-// A layer at a time: the codec `clp` needs the ones before. Returns bits a coded value.
+// A layer at a time: the codec `clp` needs the ones before, and small tiles are joined. Returns
+// bits a value of what was coded.
 double encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                     const Meta& meta, ClpMember& coder, const ClpOptions& options) {
-  std::vector<OwnedTile> layer;
+                     const Meta& meta, std::int64_t tokens_per_tile,
+                     const std::function<Layer(Layer)>& encode) {
+  Layer layer;
   double bits = 0, values = 0;
   const auto flush = [&] {
-    for (const OwnedTile& tile :
-         coder.encode(cut(std::move(layer), options.tokens_per_tile, meta), options)) {
+    for (const OwnedTile& tile : encode(cut(std::move(layer), tokens_per_tile, meta))) {
       writer.write_tile(tile.header, tile.data);
-      if (tile.header.codec != format::kClp) continue;
+      if (tile.header.codec == format::kRaw) continue;
       const TensorView shape = meta.shape_of(tile.header);
       bits += 8.0 * static_cast<double>(tile.data.size());
       values += static_cast<double>(shape.shape[0] * shape.row_values());
@@ -227,6 +175,33 @@ double encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& me
   }
   if (!layer.empty()) flush();
   return bits / std::max(values, 1.0);
+}
+
+Layer encode_each(Layer raw, const EcsqCodec& codec, const Meta& meta, int threads) {
+  Layer coded;
+  OrderedPool<Layer> pool(threads, [&](Layer tiles) {
+    for (OwnedTile& tile : tiles) coded.push_back(std::move(tile));
+  });
+  for (OwnedTile& tile : raw) {
+    pool.add([&] {
+      TensorView rows = meta.shape_of(tile.header);
+      rows.bytes = tile.data;
+      std::vector<Coded> qualities = codec.encode_qualities(meta, tile.header, rows);
+      Layer tiles;
+      if (qualities.front().data.size() >= tile.data.size()) {
+        tiles.push_back(std::move(tile));
+        return tiles;
+      }
+      for (Coded& quality : qualities) {
+        tile.header.codec = quality.codec;
+        tiles.push_back({tile.header, std::move(quality.data), 0});
+        ++tile.header.quality;
+      }
+      return tiles;
+    });
+  }
+  pool.finish();
+  return coded;
 }
 
 bool takes(const std::vector<Range>& members, std::uint64_t index) {
@@ -250,6 +225,7 @@ void require_members(const std::vector<Range>& members, const TileSource& source
 
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options) {
   std::uint64_t taken = 0;
+  Notes notes(options.note);
   DecodedSource decoded(source, options.layers, options.tokens, options.threads);
   while (const std::optional<Meta> meta = decoded.next_member()) {
     if (!takes(options.members, source.member_index())) continue;
@@ -257,13 +233,18 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     const std::string place = fmt::format("{}: member {}", source.name(), source.member_index());
     Meta part = slice_meta(*meta, options.layers, options.tokens, place);
     if (options.codec) part.codec = options.codec->name();
+    if (options.codec || options.clp || options.ecsq) part.quality_layers = 1;
+    if (options.quality) {
+      part.quality_layers =
+          static_cast<std::uint16_t>(std::min<int>(part.quality_layers, *options.quality + 1));
+    }
     ClpOptions clp = options.clp.value_or(ClpOptions{});
     ChosenStep chosen;
     if (options.clp) {
-      chosen = choose_step(*meta, clp, options.note, place);
+      chosen = choose_step(*meta, clp, options.ecsq.has_value(), notes, place);
       clp.profile = chosen.profile;
       clp.base_step = chosen.step;
-      part.codec = codec_text(chosen);
+      if (clp.profile) part.codec = codec_text(chosen);
     }
     if (options.history) {
       part.history.push_back(*options.history);
@@ -277,14 +258,26 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     }
     Importance importance =
         slice_importance(source.importance(), *meta, options.layers, options.tokens);
+    std::optional<EcsqCodec> ecsq;
+    if (options.ecsq && !clp.profile) {
+      ecsq.emplace(part, *options.ecsq, importance);
+      part.codec = ecsq->name();
+      part.quality_layers = static_cast<std::uint16_t>(1 + options.ecsq->refinements);
+    }
     const bool kept = options.keeps_importance();
     writer.begin_member(part, tokens, kept ? importance : Importance{});
     const MemberCopy member(*meta, place, options);
-    if (options.clp) {
+    if (ecsq) {
+      encode_layers(decoded, writer, member, part, options.ecsq->tokens_per_tile, [&](Layer raw) {
+        return encode_each(std::move(raw), *ecsq, part, options.threads);
+      });
+    } else if (options.clp) {
       ClpMember coder(part, place, options.threads);
       if (clp.use_importance) coder.set_importance(std::move(importance));
-      const double bits = encode_layers(decoded, writer, member, part, coder, clp);
-      check_drift(chosen, bits, options.note, place);
+      const double bits =
+          encode_layers(decoded, writer, member, part, clp.tokens_per_tile,
+                        [&](Layer raw) { return coder.encode(std::move(raw), clp); });
+      check_drift(chosen, bits, notes, place);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

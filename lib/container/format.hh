@@ -96,6 +96,8 @@ static_assert(sizeof(TileHeader) == 32);
 inline constexpr std::uint16_t kRaw = 0;     // data: token_count * heads * dim elements
 inline constexpr std::uint16_t kPlanes = 1;  // lossless byte planes with zstd, see kv(5)
 inline constexpr std::uint16_t kClp = 2;     // cross-layer prediction with a profile, see kv(5)
+inline constexpr std::uint16_t kEcsq = 3;    // entropy-coded scalars, no profile, see kv(5)
+inline constexpr std::uint16_t kThirds = 4;  // refines kEcsq: a third of the step
 // What others use, to measure against; all lossy.
 inline constexpr std::uint16_t kQ8_0 = 8;           // llama.cpp's blocks of 8 bits
 inline constexpr std::uint16_t kQ4_0 = 9;           // and of 4

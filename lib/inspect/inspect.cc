@@ -2,15 +2,26 @@
 
 #include "kv/container/tile_source.hh"
 
+#include <cstring>
+
 namespace kv {
 namespace {
 
 void add_tile(MemberReport& report, const format::TileHeader& tile, std::uint64_t payload_bytes) {
   const TensorView shape = report.meta.shape_of(tile);
-  TileSum& sum = report.tiles[{static_cast<char>(tile.kind), tile.codec}];
+  TileSum& sum = report.tiles[{static_cast<char>(tile.kind), tile.quality, tile.codec}];
   ++sum.tiles;
   sum.stored_bytes += payload_bytes;
-  sum.raw_bytes += static_cast<std::uint64_t>(shape.shape[0]) * shape.row_bytes();
+  // A refinement holds nothing by itself.
+  if (tile.quality == 0)
+    sum.raw_bytes += static_cast<std::uint64_t>(shape.shape[0]) * shape.row_bytes();
+}
+
+void add_profile(MemberReport& report, const Tile& tile) {
+  std::uint64_t profile = 0;
+  if (tile.header.codec != format::kClp || tile.data.size() < sizeof(profile)) return;
+  std::memcpy(&profile, tile.data.data(), sizeof(profile));
+  report.profiles.insert(profile);
 }
 
 std::vector<MemberReport> read_through(Input input) {
@@ -24,6 +35,7 @@ std::vector<MemberReport> read_through(Input input) {
     report.importance = reader.importance();
     while (const std::optional<Tile> tile = reader.next_tile()) {
       add_tile(report, tile->header, tile->data.size() + sizeof(format::TileHeader));
+      add_profile(report, *tile);
     }
     report.hash = reader.member_hash();
     report.frames = reader.frame_count();
@@ -40,8 +52,12 @@ std::vector<MemberReport> read_index(const IndexedFile& file) {
     report.meta = file.meta(i);
     report.tokens = file.tokens(i);
     report.importance = file.importance(i);
-    for (const format::IndexEntry& entry : file.index(i)) {
+    for (std::size_t at = 0; at < file.index(i).size(); ++at) {
+      const format::IndexEntry& entry = file.index(i)[at];
       add_tile(report, entry.tile, entry.size_bytes);
+      if (report.profiles.empty() && entry.tile.codec == format::kClp) {
+        add_profile(report, file.tile(i, at));
+      }
     }
     report.size_bytes = file.member_size_bytes(i);
   }

@@ -6,12 +6,20 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 namespace kv {
 
-// Tiles of one kind in one codec.
+// Tiles of one kind, quality and codec.
+struct TileKey {
+  char kind = 0;
+  std::uint16_t quality = 0;
+  std::uint16_t codec = 0;
+
+  auto operator<=>(const TileKey&) const = default;
+};
 struct TileSum {
   std::uint64_t tiles = 0;
   std::uint64_t stored_bytes = 0;  // payloads with their tile headers
@@ -22,10 +30,12 @@ struct MemberReport {
   Meta meta;
   std::vector<std::int32_t> tokens;
   Importance importance;
-  std::map<std::pair<char, std::uint16_t>, TileSum> tiles;  // by kind and codec
-  std::uint64_t size_bytes = 0;                             // with all frames
-  std::uint64_t hash = 0;                                   // of a verified member, else 0
-  std::uint64_t frames = 0;                                 // likewise
+  std::map<TileKey, TileSum> tiles;
+  std::set<std::uint64_t> profiles;  // that tiles of the codec `clp` name: all, or in the index's
+                                     // case that of the first
+  std::uint64_t size_bytes = 0;      // with all frames
+  std::uint64_t hash = 0;            // of a verified member, else 0
+  std::uint64_t frames = 0;          // likewise
 };
 
 // Every member of the stream. A regular file with an index is not read through unless `verify`;

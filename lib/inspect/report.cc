@@ -19,7 +19,8 @@ std::string human(std::uint64_t bytes) {
 }
 
 std::string codec_name(std::uint16_t id) {
-  if (id == format::kClp) return "clp";  // no codec of single tiles
+  if (id == format::kClp) return "clp";  // no codecs of single tiles
+  if (id == format::kThirds) return "thirds";
   try {
     return std::string(codec_by_id(id, "").name());
   } catch (const Error&) {
@@ -117,16 +118,26 @@ std::string member_text(const MemberReport& report) {
   }
   row("importance", importance_text(report));
   if (meta.codec != "raw") row("codec", meta.codec);
+  for (const std::uint64_t profile : report.profiles) {
+    row("profile", fmt::format("{:016x}", profile));
+  }
+  // Refinements add to the bits of the tiles that they refine, and hold no values of their own.
+  std::map<char, std::uint64_t> raw_by_kind;
   std::uint64_t raw = 0;
   for (const auto& [key, sum] : report.tiles) {
-    row(fmt::format("{} tiles", key.first).c_str(),
-        fmt::format("{} in {}: {}, {:.2f} bits a value", sum.tiles, codec_name(key.second),
-                    human(sum.stored_bytes),
-                    sum.raw_bytes == 0 ? 0.0
-                                       : 8.0 * static_cast<double>(sum.stored_bytes) *
-                                             static_cast<double>(dtype_size_bytes(meta.dtype)) /
-                                             static_cast<double>(sum.raw_bytes)));
+    raw_by_kind[key.kind] += sum.raw_bytes;
     raw += sum.raw_bytes;
+  }
+  for (const auto& [key, sum] : report.tiles) {
+    const std::uint64_t values = key.quality > 0 ? raw_by_kind[key.kind] : sum.raw_bytes;
+    row(fmt::format("{} tiles", key.kind).c_str(),
+        fmt::format("{} in {}{}: {}, {:.2f} bits a value", sum.tiles, codec_name(key.codec),
+                    key.quality > 0 ? fmt::format(", quality {}", key.quality) : "",
+                    human(sum.stored_bytes),
+                    values == 0 ? 0.0
+                                : 8.0 * static_cast<double>(sum.stored_bytes) *
+                                      static_cast<double>(dtype_size_bytes(meta.dtype)) /
+                                      static_cast<double>(values)));
   }
   row("size",
       fmt::format("{}, {} a token, {:.2f}x smaller than raw", human(report.size_bytes),
@@ -170,11 +181,16 @@ ordered_json member_json(const MemberReport& report) {
   }
   out["tensors"] = ordered_json::array();
   for (const auto& [key, sum] : report.tiles) {
-    out["tensors"].push_back({{"kind", std::string(1, key.first)},
-                              {"codec", codec_name(key.second)},
+    out["tensors"].push_back({{"kind", std::string(1, key.kind)},
+                              {"codec", codec_name(key.codec)},
+                              {"quality", key.quality},
                               {"tiles", sum.tiles},
                               {"stored_bytes", sum.stored_bytes},
                               {"raw_bytes", sum.raw_bytes}});
+  }
+  out["profiles"] = ordered_json::array();
+  for (const std::uint64_t profile : report.profiles) {
+    out["profiles"].push_back(fmt::format("{:016x}", profile));
   }
   out["importance"] = ordered_json::array();
   for (const auto& [row, bytes] : importance_by_row(report)) {

@@ -19,6 +19,10 @@
 namespace kv {
 namespace {
 
+// Before the last layer: fewer are cheaper than products of another shape, which oneDNN compiles
+// when it first sees them.
+constexpr std::int64_t kRowsWorthDropping = 64;
+
 at::Device choose_device(Device wanted) {
   if (wanted == Device::kCpu) return at::kCPU;
   if (wanted == Device::kAuto && !cuda_visible()) return at::kCPU;
@@ -169,6 +173,7 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
       fail_input("{}: the embedding matrix is not {} x {}", checkpoint.path(), state->config.vocab,
                  state->config.hidden);
     }
+    if (options.with_head) state->output_head();
     state->final_norm = load_norm(checkpoint, "model.norm", state->config.hidden, device);
     return std::unique_ptr<Model>(new Model(std::move(state)));
   });
@@ -289,7 +294,7 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
       }
       LayerCall call = state_->call(layer, hidden, slots, *cache.state_);
       call.importance = meter ? &*meter : nullptr;
-      if (layer == last && wanted < rows) {
+      if (layer == last && (wanted == 0 || rows - wanted >= kRowsWorthDropping)) {
         state_->write_keys_values(call, hidden);
         call.importance = nullptr;
         hidden = hidden.narrow(0, rows - wanted, wanted);
@@ -297,7 +302,7 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
       }
       state_->run(call, hidden);
     }
-    if (wanted > 0) keep(result.logits, logits(hidden));
+    if (wanted > 0) keep(result.logits, logits(hidden.narrow(0, hidden.size(0) - wanted, wanted)));
     if (options.on_tokens) options.on_tokens(rows);
   }
   if (meter) result.importance = meter->weights();

@@ -40,6 +40,7 @@ struct ModelOptions {
   Device device = Device::kAuto;
   int threads = 0;         // 0: all cores
   bool plain_ops = false;  // LibTorch's own operations on the CPU too, as on a GPU; for comparisons
+  bool with_head = false;  // read the output head now, not when logits are first asked for
 };
 
 struct CacheOptions {

@@ -3,8 +3,10 @@
 #include "kv/checkpoint/card.hh"
 #include "kv/codec/codec.hh"
 #include "kv/codec/decoded_source.hh"
+#include "kv/model/parallel.hh"
 
 #include <algorithm>
+#include <mutex>
 
 namespace kv {
 namespace {
@@ -22,22 +24,64 @@ void require_usable(const Meta& meta, const std::string& name, const Session& se
   }
 }
 
-void load_tile(CacheFile& file, const Tile& tile, const std::string& place, Bytes& scratch,
-               const std::vector<std::uint32_t>& hidden_layers) {
-  const format::TileHeader& header = tile.header;
-  const auto layer = static_cast<std::int64_t>(header.layer);
-  const auto first = static_cast<std::int64_t>(header.token_begin);
-  if (header.kind != format::Kind::kE) {
-    const CachePart part = header.kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues;
-    file.cache.load(layer, part, first, decoded_tile(file.meta, tile, place, scratch));
-    return;
+// Tiles to their places in a cache by all threads: one at a time reads, while the others decode and
+// place what they have read.
+class TileLoader {
+ public:
+  TileLoader(DecodedSource& source, CacheFile& file, std::string name,
+             const std::vector<std::uint32_t>& hidden_layers)
+      : source_(source), file_(file), name_(std::move(name)), hidden_layers_(hidden_layers) {}
+
+  void run(int threads) {
+    parallel_items(threads, [this](std::int64_t) {
+      Bytes coded, scratch;
+      while (const std::optional<Tile> tile = next(coded)) place(*tile, scratch);
+    });
   }
-  const auto wanted = std::find(hidden_layers.begin(), hidden_layers.end(), header.layer);
-  if (wanted == hidden_layers.end()) return;
-  const TensorView rows = decoded_tile(file.meta, tile, place, scratch);
-  Bytes& hidden = file.hidden[header.layer];
-  hidden.insert(hidden.end(), rows.bytes.begin(), rows.bytes.end());
-}
+
+ private:
+  // A tile of K or V; its bytes are kept in `coded`.
+  std::optional<Tile> next(Bytes& coded) {
+    const std::lock_guard lock(reading_);
+    if (ended_) return std::nullopt;
+    ended_ = true;  // stays so where reading throws: what follows damage would be misread
+    while (std::optional<Tile> tile = source_.next_tile()) {
+      if (tile->header.kind == format::Kind::kE) {
+        keep_hidden(*tile);
+        continue;
+      }
+      coded.assign(tile->data.begin(), tile->data.end());
+      tile->data = coded;
+      ended_ = false;
+      return tile;
+    }
+    return std::nullopt;
+  }
+
+  void place(const Tile& tile, Bytes& scratch) {
+    const bool keys = tile.header.kind == format::Kind::kK;
+    file_.cache.load(static_cast<std::int64_t>(tile.header.layer),
+                     keys ? CachePart::kKeys : CachePart::kValues,
+                     static_cast<std::int64_t>(tile.header.token_begin),
+                     decoded_tile(file_.meta, tile, name_, scratch));
+  }
+
+  void keep_hidden(const Tile& tile) {
+    const std::uint32_t layer = tile.header.layer;
+    if (std::ranges::find(hidden_layers_, layer) == hidden_layers_.end()) return;
+    Bytes scratch;
+    const TensorView rows = decoded_tile(file_.meta, tile, name_, scratch);
+    Bytes& hidden = file_.hidden[layer];
+    hidden.insert(hidden.end(), rows.bytes.begin(), rows.bytes.end());
+  }
+
+  DecodedSource& source_;
+  CacheFile& file_;
+  std::string name_;
+  const std::vector<std::uint32_t>& hidden_layers_;
+  std::mutex reading_;
+  bool ended_ = false;  // under the lock
+};
 
 }  // namespace
 
@@ -67,10 +111,7 @@ std::optional<CacheFile> read_cache(Input input, const Session& session,
   file.cache = session.model->make_cache({.capacity = file.meta.token_count + options.extra_tokens,
                                           .keep_unrotated_keys = options.keep_unrotated_keys});
   file.cache.extend(0, file.meta.token_count);
-  Bytes scratch;
-  while (const std::optional<Tile> tile = decoded.next_tile()) {
-    load_tile(file, *tile, name, scratch, options.hidden_layers);
-  }
+  TileLoader(decoded, file, name, options.hidden_layers).run(session.model->threads());
   if (decoded.next_member()) {
     fail_input(
         "{}: holds several members; take one (kvcat --members), join the parts of one cache "

@@ -7,7 +7,10 @@ has_model || skip "no model"
 text=$tests/../examples/data/report.txt
 export HOME=$work XDG_DATA_HOME='' KVTOOLS_PROFILES=$work/profiles
 
-mkdir profiles
+# Tools that lie in no source tree: none finds the profile that set-up makes.
+mkdir bin profiles
+cp "$tools"/{kvcat,kvdecode,kvencode,kvinfo} bin
+PATH=$work/bin:$PATH
 calibrate() { kvcalibrate -q -m smollm2 --tokens 512 --window 256 --no-sensitivity "$@"; }
 calibrate "$text" -o profiles/smollm2.kvp
 [ -d profiles/smollm2.kvp.samples ] || fail 'the caches of the texts are not kept'
@@ -16,17 +19,34 @@ calibrate --work profiles/smollm2.kvp.samples "$text" | cmp - profiles/smollm2.k
 expect 4 kvcalibrate -m smollm2 "$text" -o profiles/smollm2.kvp
 expect 3 kvcalibrate -m smollm2 --tokens 256 --work w /dev/null -o none.kvp
 absent none.kvp
+# Of the texts that are found when none is given.
+mkdir texts
+python3 -c 'import json, sys; print(json.dumps({"text": open(sys.argv[1]).read()}))' "$text" >texts/mixed.jsonl
+KVTOOLS_TEXTS=$work/texts calibrate --work profiles/smollm2.kvp.samples -o mixed.kvp
+[ "$(stat -c %s mixed.kvp)" -gt 7000000 ] || fail 'no profile of the mixed texts'
+calibrate --margin 8 --work profiles/smollm2.kvp.samples "$text" -o wide.kvp
+! cmp -s wide.kvp profiles/smollm2.kvp || fail 'classes are no wider'
 
 kvprefill -q -m smollm2 --importance --dtype bf16 "$text" -o a.kv
 kvencode -l 2 --no-history a.kv -o a.kvz
 [ $(($(stat -c %s a.kvz) * 5)) -lt "$(stat -c %s a.kv)" ] || fail "only $(stat -c %s a.kvz) bytes"
 kvencode -l 2 --no-history --threads 1 <a.kv | cmp - a.kvz || fail 'threads change the stream'
+kvinfo a.kvz | grep -Eq 'profile +[0-9a-f]{16}' || fail "$(kvinfo a.kvz)"
 kvinfo a.kvz | grep -q 'clp' || fail "$(kvinfo a.kvz)"
 kvdecode --no-history a.kvz >b.kv
 kvdecode --no-history --threads 1 <a.kvz | cmp - b.kv || fail 'threads change what is decoded'
 kvinfo --check a.kvz b.kv >/dev/null || fail 'not sound'
 [ "$(kvinfo --json b.kv | grep -o '"token_count":[0-9]*')" = \
   "$(kvinfo --json a.kv | grep -o '"token_count":[0-9]*')" ] || fail 'tokens are lost'
+
+# The other lossy codec has to be asked for where there is a profile, or one looks elsewhere.
+kvencode -q --codec ecsq --no-history a.kv -o plain.kvz 2>err
+[ ! -s err ] || fail "$(<err)"
+kvinfo plain.kvz | grep -q 'ecsq' || fail "$(kvinfo plain.kvz)"
+KVTOOLS_PROFILES='' kvencode -l 2 --no-history a.kv 2>err | cmp - plain.kvz || fail 'no profile'
+says 'kvcalibrate -m smollm2 -l 2'
+kvgen -q -m smollm2 -n 4 'Question: who? Answer:' <plain.kvz >answer
+[ -s answer ] || fail 'no answer from a cache of ecsq'
 
 # Parts: what is not needed for them need not be there.
 kvdecode --no-history --layers 3:5 a.kvz >part
@@ -63,7 +83,7 @@ absent none.kvz
 
 # Two levels with maps, from one set of caches; what is there is not made again.
 KVTOOLS_PROFILES=$work/mapped
-two() { kvcalibrate -m smollm2 -l 1,3 --tokens 768 --window 96 --out-dir mapped "$text" 2>err; }
+two() { kvcalibrate -m smollm2 --tokens 768 --window 96 --out-dir mapped -l 1,3 "$text" 2>err; }
 two
 says 'with a KLD of'
 [ -s "$(echo mapped/samples/*.errors)" ] || fail 'what errors do is not kept'

@@ -120,6 +120,31 @@ expect 0 '' kvencode --codec kivi --bits 2 --no-history one.kvz -f -o two.kvz
 expect 0 '' kvencode --codec kivi --bits 4 --no-history two.kvz -f -o four.kvz
 [ "$(stat -c %s four.kvz)" -gt "$(stat -c %s two.kvz)" ] || fail 'coded anew with other options'
 
+# Without a profile: levels are ecsq, one line says so.
+kvcat --no-history "$golden/lossy_ecsq_values.kv" "$golden/lossy.kv" >values.kv || fail kvcat
+HOME=/nowhere XDG_DATA_HOME='' kvencode -l 2 --no-history values.kv -f -o two.kvz 2>err ||
+  fail 'kvencode -l 2 without a profile'
+[ "$(grep -c 'kvcalibrate -m lossy -l 2' err)" = 1 ] || fail "$(cat err)"
+expect 0 '' kvencode --codec ecsq --no-history --threads 1 values.kv -f -o one.kvz
+same one.kvz two.kvz
+[ "$(stat -c %s one.kvz)" -lt "$(($(stat -c %s values.kv) * 3 / 4))" ] || fail 'ecsq does not shrink'
+expect 0 '' kvdecode --no-history one.kvz -f -o back.kv
+kvinfo one.kvz | grep -q 'in ecsq' || fail "$(kvinfo one.kvz)"
+[ "$(kvencode --codec ecsq -l 4 values.kv | wc -c)" -lt "$(kvencode --codec ecsq -l 1 values.kv | wc -c)" ] ||
+  fail 'levels of ecsq'
+# Progressive: what is left out need not be decoded, and parts are the whole's.
+expect 0 '' kvencode --progressive --no-history values.kv -o whole.kvz
+for quality in 0 1 2; do
+  expect 0 '' kvcat --no-history --quality $quality whole.kvz -f -o less.kvz
+  expect 0 '' kvdecode --no-history less.kvz -f -o less.kv
+  kvcat --no-history --quality $quality <whole.kvz | cmp - less.kvz || fail 'quality from a pipe'
+  kvdecode --no-history --members 0 --layers 0 less.kvz | cmp - <(kvcat --no-history --members 0 --layers 0 less.kv) ||
+    fail "layer 0 of quality $quality"
+done
+same less.kvz whole.kvz
+kvinfo whole.kvz | grep -q 'in thirds, quality 2' || fail "$(kvinfo whole.kvz)"
+expect 2 'coded together' kvcat --members 0 --tokens 0:100 whole.kvz
+
 # History: appended, or left out.
 kvencode --lossless three.kv | kvdecode --members 0 | kvinfo --json >info.json || fail history
 grep -q '"kvencode"' info.json || fail "no kvencode in the history"
@@ -129,7 +154,12 @@ grep -q '"kvdecode"' info.json || fail "no kvdecode in the history"
 mkdir clean
 expect 2 'level 3 is lossy' kvencode --codec planes -l 3 three.kv -o clean/a.kvz
 HOME=/nowhere XDG_DATA_HOME='' expect 3 'no profile of model .*kvcalibrate -m' \
-  kvencode -l 3 three.kv -o clean/a.kvz
+  kvencode --codec clp -l 3 three.kv -o clean/a.kvz
+expect 2 'ecsq has no --profile' kvencode --codec ecsq --profile x.kvp three.kv -o clean/a.kvz
+expect 2 'clp has no --progressive' kvencode --codec clp --progressive three.kv -o clean/a.kvz
+expect 2 'no --step, --no-importance and --progressive' \
+  kvencode --codec q8_0 --progressive three.kv -o clean/a.kvz
+expect 2 'levels 1 to 4' kvencode --progressive -l 5 three.kv -o clean/a.kvz
 expect 2 'q8_0 is not lossless' kvencode --lossless --codec q8_0 three.kv -o clean/a.kvz
 expect 2 'q8_0 has no --bits' kvencode --codec q8_0 --bits 4 three.kv -o clean/a.kvz
 expect 2 'needs a --profile' kvencode --codec cachegen three.kv -o clean/a.kvz

@@ -34,6 +34,14 @@ for dtype in f16 bf16 fp8_e4m3 fp8_e5m2; do
   kvprefill -m smollm2 --dtype $dtype "$text" | kvgen -m smollm2 -n 2 -q "$question" >/dev/null
 done
 
+# Damage found by one of the threads that read is what is said, whatever the others were about to do.
+cp f32.kv damaged.kv
+printf '\xff\xfe\xfd' | dd of=damaged.kv bs=1 seek=$(($(stat -c %s f32.kv) / 2)) conv=notrunc status=none
+for threads in 1 2 4; do
+  expect 3 kvgen -m smollm2 --threads $threads damaged.kv x
+  says 'payload checksum mismatch'
+done
+
 # Scores, logits, traces, stops, seeds.
 printf ' 1874' >truth
 kvgen -m smollm2 --score truth --logits logits.npy f32.kv "$question" </dev/null >score

@@ -19,7 +19,7 @@ done
 expect 2 kvencode "$data/report.kv"
 expect 2 kvencode -l 7 "$data/report.kv"
 says 'levels 1 to 4'
-HOME=/nowhere XDG_DATA_HOME='' KVTOOLS_PROFILES='' expect 3 kvencode -l 3 "$data/report.kv"
+HOME=/nowhere XDG_DATA_HOME='' KVTOOLS_PROFILES='' expect 3 kvencode --codec clp -l 3 "$data/report.kv"
 says 'kvcalibrate -m'
 expect 2 kvencode --lossless --codec zip "$data/report.kv"
 expect 2 kvcat --tokens 5:2 "$data/report.kv"

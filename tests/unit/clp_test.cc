@@ -3,121 +3,18 @@
 // and that damage is found.
 
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "clp_samples.hh"
-#include "kv/codec/clp_member.hh"
-#include "kv/kernels/epilogue.hh"
+#include "clp_layers.hh"
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
 namespace {
 
 using namespace kv::test;
-
-kv::Meta make_meta(std::int64_t tokens) {
-  kv::Meta meta;
-  for (std::uint32_t layer = 0; layer < 2; ++layer) {
-    meta.layers.push_back({layer, {.kv_heads = kHeads, .k_dim = kDim, .v_dim = kDim}});
-  }
-  meta.dtype = kv::DType::kF32;
-  meta.token_count = tokens;
-  return meta;
-}
-
-std::vector<float> random_rows(std::int64_t tokens, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, 8.0f);
-  std::vector<float> rows(static_cast<std::size_t>(tokens * kChannels));
-  for (float& value : rows) value = normal(random);
-  return rows;
-}
-
-struct Layer {
-  std::vector<kv::OwnedTile> tiles;  // K then V, in cuts
-};
-
-// Both layers of a member as raw tiles, cut after each `step` tokens.
-std::vector<Layer> raw_layers(std::int64_t tokens, std::int64_t step) {
-  std::vector<Layer> layers(2);
-  for (std::uint32_t layer = 0; layer < 2; ++layer) {
-    for (const Kind kind : {Kind::kK, Kind::kV}) {
-      const std::vector<float> rows =
-          random_rows(tokens, 2 * layer + static_cast<std::uint32_t>(kind == Kind::kV));
-      const kv::ByteView bytes = std::as_bytes(std::span(rows));
-      for (std::int64_t first = 0; first < tokens; first += step) {
-        const std::int64_t count = std::min(step, tokens - first);
-        kv::OwnedTile& tile = layers[layer].tiles.emplace_back();
-        tile.header = {.kind = kind,
-                       .dtype = kv::DType::kF32,
-                       .layer = layer,
-                       .token_begin = static_cast<std::uint64_t>(first),
-                       .token_count = static_cast<std::uint32_t>(count)};
-        const kv::ByteView part = bytes.subspan(static_cast<std::size_t>(first * kChannels) * 4,
-                                                static_cast<std::size_t>(count * kChannels) * 4);
-        tile.data.assign(part.begin(), part.end());
-      }
-    }
-  }
-  return layers;
-}
-
-std::vector<Layer> encoded(const std::vector<Layer>& raw, std::int64_t tokens,
-                           const kv::ClpOptions& options, int threads) {
-  kv::ClpMember member(make_meta(tokens), "test", threads);
-  std::vector<Layer> out;
-  for (const Layer& layer : raw) out.push_back({member.encode(layer.tiles, options)});
-  return out;
-}
-
-// The decoder looks profiles up by their hash: it is told of this one by encoding nothing with it.
-std::vector<Layer> decoded(const std::vector<Layer>& coded, std::int64_t tokens,
-                           const kv::ClpOptions& options, int threads) {
-  kv::ClpMember member(make_meta(tokens), "test", threads);
-  member.encode({}, options);
-  std::vector<Layer> out;
-  for (const Layer& layer : coded) out.push_back({member.decode(layer.tiles)});
-  return out;
-}
-
-bool same_data(const std::vector<Layer>& a, const std::vector<Layer>& b) {
-  for (std::size_t l = 0; l < a.size(); ++l) {
-    if (a[l].tiles.size() != b[l].tiles.size()) return false;
-    for (std::size_t i = 0; i < a[l].tiles.size(); ++i) {
-      if (a[l].tiles[i].data != b[l].tiles[i].data) return false;
-    }
-  }
-  return true;
-}
-
-double mean_square_error(const std::vector<Layer>& a, const std::vector<Layer>& b) {
-  double sum = 0, count = 0;
-  for (std::size_t l = 0; l < a.size(); ++l) {
-    for (std::size_t i = 0; i < a[l].tiles.size(); ++i) {
-      const auto* x = reinterpret_cast<const float*>(a[l].tiles[i].data.data());
-      const auto* y = reinterpret_cast<const float*>(b[l].tiles[i].data.data());
-      for (std::size_t v = 0; v < a[l].tiles[i].data.size() / 4; ++v, ++count) {
-        sum += (double(x[v]) - double(y[v])) * (double(x[v]) - double(y[v]));
-      }
-    }
-  }
-  return sum / count;
-}
-
-double worst_error(const std::vector<Layer>& a, const std::vector<Layer>& b) {
-  double worst = 0;
-  for (std::size_t l = 0; l < a.size(); ++l) {
-    for (std::size_t i = 0; i < a[l].tiles.size(); ++i) {
-      const auto* x = reinterpret_cast<const float*>(a[l].tiles[i].data.data());
-      const auto* y = reinterpret_cast<const float*>(b[l].tiles[i].data.data());
-      for (std::size_t v = 0; v < a[l].tiles[i].data.size() / 4; ++v) {
-        if (std::isfinite(x[v])) worst = std::max(worst, std::fabs(double(x[v]) - double(y[v])));
-      }
-    }
-  }
-  return worst;
-}
 
 TEST_CASE("classes: frequencies of all tables sum to 4096, wider classes cost more") {
   const kv::Classes& classes = kv::Classes::get();
@@ -170,17 +67,58 @@ TEST_CASE("members come back within their steps, on every target and any number 
     // A step is about 100 * 2 * kUnit; coefficients that no class codes are lost whole.
     CHECK(worst_error(raw, back) < 60.0);
     CHECK(same_data(back, decoded(coded, tokens, options, 3)));
-    const kv::DotTarget best = kv::dot_targets().front();
-    const kv::EpilogueTarget best_epilogue = kv::epilogue_targets().front();
-    for (const kv::DotTarget target : kv::dot_targets()) {
-      kv::set_dot_target(target);
-      for (const kv::EpilogueTarget epilogue : kv::epilogue_targets()) {
-        kv::set_epilogue_target(epilogue);
-        CHECK(same_data(back, decoded(coded, tokens, options, 1)));
-      }
+    each_target([&] { CHECK(same_data(back, decoded(coded, tokens, options, 1))); });
+  }
+}
+
+TEST_CASE(
+    "encoders of all targets lose the same and write as much, and all decode what they wrote") {
+  const std::int64_t tokens = 700;
+  const kv::ClpOptions options{.profile = make_profile(), .base_step = -8};
+  const std::vector<Layer> raw = raw_layers(tokens, 256);
+  const std::vector<Layer> coded = encoded(raw, tokens, options, 1);
+  const double error = mean_square_error(raw, decoded(coded, tokens, options, 1));
+  each_target([&] {
+    const std::vector<Layer> other = encoded(raw, tokens, options, 1);
+    CHECK(same_data(other, encoded(raw, tokens, options, 4)));
+    CHECK(bytes_of(other) == doctest::Approx(bytes_of(coded)).epsilon(0.001));
+    const double own = mean_square_error(raw, decoded(other, tokens, options, 2));
+    CHECK(own == doctest::Approx(error).epsilon(0.001));
+  });
+}
+
+TEST_CASE("several layers at a time decode as one after another") {
+  const std::int64_t tokens = 300;
+  const kv::ClpOptions options{.profile = make_profile()};
+  const std::vector<Layer> coded = encoded(raw_layers(tokens, 128), tokens, options, 1);
+  const std::vector<Layer> back = decoded(coded, tokens, options, 1);
+  for (const int threads : {1, 2, 5}) {
+    Layer all;
+    for (const Layer& layer : coded) {
+      all.tiles.insert(all.tiles.end(), layer.tiles.begin(), layer.tiles.end());
     }
-    kv::set_dot_target(best);
-    kv::set_epilogue_target(best_epilogue);
+    const Layer together = decoded({all}, tokens, options, threads).front();
+    Layer expected;
+    for (const Layer& layer : back) {
+      expected.tiles.insert(expected.tiles.end(), layer.tiles.begin(), layer.tiles.end());
+    }
+    CHECK(same_data({together}, {expected}));
+  }
+}
+
+TEST_CASE("workers do all work once and throw the first error by number") {
+  for (const int threads : {1, 2, 7}) {
+    kv::Workers workers(threads);
+    for (int round = 0; round < 50; ++round) {
+      std::vector<std::atomic<int>> times(20);
+      workers.each(times.size(), [&](std::size_t i) { ++times[i]; });
+      for (const std::atomic<int>& count : times) CHECK(count == 1);
+      CHECK_THROWS_WITH(workers.each(9,
+                                     [&](std::size_t i) {
+                                       if (i % 4 == 3) throw std::runtime_error(std::to_string(i));
+                                     }),
+                        "3");
+    }
   }
 }
 
@@ -188,14 +126,11 @@ TEST_CASE("finer steps give smaller errors and more bytes") {
   const std::int64_t tokens = 256;
   const std::vector<Layer> raw = raw_layers(tokens, 256);
   double last_error = 1e9;
-  std::size_t last_bytes = 0;
+  double last_bytes = 0;
   for (const int step : {8, 0, -8, -24}) {
     const kv::ClpOptions options{.profile = make_profile(), .base_step = step};
     const std::vector<Layer> coded = encoded(raw, tokens, options, 1);
-    std::size_t bytes = 0;
-    for (const Layer& layer : coded) {
-      for (const kv::OwnedTile& tile : layer.tiles) bytes += tile.data.size();
-    }
+    const double bytes = bytes_of(coded);
     const double error = mean_square_error(raw, decoded(coded, tokens, options, 1));
     CHECK(error < last_error);
     CHECK(bytes > last_bytes);

@@ -34,7 +34,7 @@ struct Inputs {
   Shape shape;
   std::vector<std::int32_t> r, p;
   std::vector<std::uint8_t> m, f;
-  std::vector<std::int8_t> s;
+  std::vector<std::int8_t> s, g;
   std::vector<float> mean, unit;
 
   // Where `wild`, any 32 bits: then sums wrap, the same everywhere.
@@ -54,6 +54,7 @@ struct Inputs {
     fill(m, given.tokens, [&] { return 64 + random() % 192; });
     fill(s, given.tokens, [&] { return static_cast<int>(random() % 25) - 8; });
     fill(f, given.outputs, [&] { return 1 + random() % 24; });
+    fill(g, given.outputs, [&] { return random() % (wild ? 16 : 4); });
     fill(mean, given.outputs, [&] { return std::ldexp(value(20), -16); });
     fill(unit, given.outputs, [&] { return std::ldexp(value(20), -40); });
   }
@@ -68,6 +69,7 @@ struct Inputs {
     kv::Reconstruction job;
     job.outputs = shape.outputs, job.tokens = shape.tokens;
     job.r = r.data(), job.r_stride = stride;
+    job.g = shape.outputs % 8 == 0 ? g.data() : nullptr;
     job.p = shape.prediction ? p.data() : nullptr, job.p_stride = stride;
     job.m = m.data(), job.s = s.data(), job.f = f.data();
     job.mean = mean.data(), job.unit = unit.data();

@@ -1,0 +1,284 @@
+// The half of TensorCoder that only encoders use.
+
+#include "clp_forward.hh"
+#include "clp_step.hh"
+#include "clp_tensor.hh"
+
+#include <Eigen/LU>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace kv {
+namespace {
+
+constexpr int kMostCoefficient = 127;
+constexpr std::int64_t kBlockTokens = 128;
+constexpr std::int32_t kInfinityBits = 0x7F800000;
+
+}  // namespace
+
+// The matrix in f32, and in integers of 15 bits as two of 8, see clp_forward.hh.
+struct TensorCoder::Inverse {
+  std::vector<float> rows;           // [coefficients][channels]
+  std::vector<float> inverse_width;  // [channels]: 1 / what a channel's rest is like
+  std::vector<float> row_scale;      // [coefficients]
+  std::optional<Int8Weights> high;   // the high parts
+  std::optional<Int8Weights> mixed;  // for a rest's high and low parts: low, high
+
+  void split(const TensorProfile& profile);
+};
+
+void TensorCoder::Inverse::split(const TensorProfile& profile) {
+  const auto n = static_cast<std::size_t>(profile.channels);
+  constexpr float kMost = 127.0f * 128.0f;
+  std::vector<double> energy;
+  for (const std::int8_t sigma : profile.sigma) energy.push_back(std::exp2(sigma / 4.0));
+  std::vector<float> width(n);
+  for (std::size_t c = 0; c < n; ++c) {
+    double square = 0;
+    for (std::size_t k = 0; k < n; ++k) {
+      const double weight = profile.basis[c * n + k];
+      square += weight * weight * energy[k];
+    }
+    const auto of_channel =
+        static_cast<float>(std::ldexp(profile.unit[c], profile.gain[c]) * std::sqrt(square));
+    width[c] = of_channel > 1e-20f && of_channel < 1e20f ? of_channel : 1.0f;
+    inverse_width.push_back(1.0f / width[c]);
+  }
+  std::vector<std::int8_t> of_high(n * n), of_mixed(2 * n * n);
+  for (std::size_t k = 0; k < n; ++k) {
+    const auto value = [&](std::size_t c) { return rows[k * n + c] * width[c]; };
+    float most = 0;
+    for (std::size_t c = 0; c < n; ++c) most = std::max(most, std::fabs(value(c)));
+    const bool usable = most > 1e-30f && most < 1e30f;
+    row_scale.push_back(usable ? 128.0f * most / kMost : 0.0f);
+    for (std::size_t c = 0; c < n && usable; ++c) {
+      const auto whole = static_cast<int>(std::lrint(value(c) / most * kMost));
+      const int upper = (whole + 64) >> 7;
+      of_high[k * n + c] = of_mixed[2 * k * n + n + c] = static_cast<std::int8_t>(upper);
+      of_mixed[2 * k * n + c] = static_cast<std::int8_t>(whole - 128 * upper);
+    }
+  }
+  high.emplace(of_high, profile.channels, profile.channels);
+  mixed.emplace(of_mixed, profile.channels, 2 * profile.channels);
+}
+
+const TensorCoder::Inverse& TensorCoder::inverse() const {
+  std::call_once(inverse_once_, [&] {
+    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const std::int64_t n = profile_.channels;
+    Matrix basis(n, n);
+    for (std::int64_t c = 0; c < n; ++c) {
+      const double unit =
+          std::ldexp(static_cast<double>(profile_.unit[static_cast<std::size_t>(c)]),
+                     profile_.gain[static_cast<std::size_t>(c)]);
+      for (std::int64_t k = 0; k < n; ++k) {
+        basis(c, k) = unit * profile_.basis[static_cast<std::size_t>(c * n + k)];
+      }
+    }
+    const Matrix inverted = basis.partialPivLu().inverse();
+    auto inverse = std::make_shared<Inverse>();
+    inverse->rows.resize(static_cast<std::size_t>(n * n));
+    for (std::int64_t i = 0; i < n * n; ++i) {
+      // A basis without an inverse is a bad profile; its coefficients become 0.
+      const double value = inverted.data()[i];
+      inverse->rows[static_cast<std::size_t>(i)] =
+          std::isfinite(value) ? static_cast<float>(value) : 0.0f;
+    }
+    inverse->split(profile_);
+    inverse_ = std::move(inverse);
+  });
+  return *inverse_;
+}
+
+std::vector<float> TensorCoder::transform(const std::vector<float>& values,
+                                          const std::vector<std::int32_t>& predicted,
+                                          std::int64_t tokens) const {
+  const std::int64_t stride = stride_of(tokens);
+  std::vector<float> rest(values.size()), out(values.size());
+  for (std::int64_t c = 0; c < profile_.channels; ++c) {
+    const float mean = profile_.mean[static_cast<std::size_t>(c)];
+    const float unit = profile_.unit[static_cast<std::size_t>(c)];
+    const auto row = static_cast<std::size_t>(c * stride);
+    for (std::int64_t t = 0; t < stride; ++t) {
+      const std::size_t at = row + static_cast<std::size_t>(t);
+      rest[at] = values[at] - mean - static_cast<float>(predicted[at]) * unit;
+    }
+  }
+  forward_transform(inverse().rows.data(), profile_.channels, rest.data(), stride, out.data());
+  return out;
+}
+
+int TensorCoder::quantised(std::int64_t coefficient, int eighths, float value) const {
+  const auto at = static_cast<std::size_t>(coefficient);
+  const float threshold =
+      Classes::get().zero_below(profile_.shape[at], profile_.sigma[at] - eighths);
+  if (std::fabs(value) < threshold) return 0;
+  return static_cast<int>(std::clamp<long>(std::lrint(value), -kMostCoefficient, kMostCoefficient));
+}
+
+// A tile's rows on their way to coefficients, a block of tokens at a time.
+class TensorCoder::Analysis {
+ public:
+  Analysis(const TensorCoder& coder, const TensorView& rows, TileSteps steps, TileCode& code,
+           Bytes& exact_rows)
+      : coder_(coder),
+        profile_(coder.profile_),
+        rows_(rows),
+        asked_(std::move(steps.exact)),
+        code_(code),
+        exact_rows_(exact_rows) {
+    code_.steps = std::move(steps);
+    code_.steps.exact.clear();
+    exact_rows_.clear();
+    code_.coefficients.shape(profile_.channels, rows.shape[0]);
+    fill_thresholds();
+  }
+
+  void add(TokenPart part, const std::int32_t* predicted, std::int64_t predicted_stride) {
+    const std::int64_t stride = stride_of(part.last - part.first);
+    const auto values = static_cast<std::size_t>(profile_.channels * stride);
+    float* rest = room().rest.take(values);
+    float* coefficients = room().coefficients.take(values);
+    const auto count = static_cast<std::size_t>(part.last - part.first);
+    const ByteView rows = rows_.bytes.subspan(
+        static_cast<std::size_t>(part.first) * rows_.row_bytes(), count * rows_.row_bytes());
+    // Whole steps of bf16 as they are, by way of f32 what else there is.
+    const bool straight = rows_.dtype == DType::kBF16 && rows.size() == 2 * values;
+    const void* from = straight ? static_cast<const void*>(rows.data()) : floats_of(rows, values);
+    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
+                     profile_.unit.data(), predicted ? predicted + part.first : nullptr,
+                     predicted_stride, rest});
+    std::array<std::int32_t, kBlockTokens> largest, row{};
+    transform(rest, stride, coefficients, largest.data());
+    std::array<float, kBlockTokens> scale{};
+    for (std::size_t t = 0; t < count; ++t) {
+      const std::size_t token = static_cast<std::size_t>(part.first) + t;
+      std::int8_t& step = code_.steps.tokens[token];
+      if (!fits(token, largest[t], step)) {
+        add_exact(token);
+        continue;
+      }
+      scale[t] = static_cast<float>(1.0 / step_value(code_.steps.eighths(token)));
+      row[t] = step + kMostTokenStep;
+    }
+    kv::quantise({coefficients, profile_.channels, stride, scale.data(), row.data(),
+                  thresholds_.data(), code_.coefficients.quad(0) + 4 * part.first,
+                  code_.coefficients.stride_tokens()});
+  }
+
+ private:
+  struct Scratch {
+    Room<float> row_major, rest, coefficients;
+    Room<std::int32_t> high, mixed;
+    Room<std::uint8_t> quads;
+  };
+  static Scratch& room() {
+    thread_local Scratch scratch;
+    return scratch;
+  }
+
+  const float* floats_of(ByteView rows, std::size_t values) {
+    float* floats = room().row_major.take(values);
+    const std::size_t used = rows.size() / dtype_size_bytes(rows_.dtype);
+    convert(rows, rows_.dtype, std::as_writable_bytes(std::span(floats, used)), DType::kF32);
+    std::fill(floats + used, floats + values, 0.0f);
+    return floats;
+  }
+
+  // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
+  void transform(const float* rest, std::int64_t stride, float* coefficients,
+                 std::int32_t* largest) {
+    const Inverse& inverse = coder_.inverse();
+    const std::int64_t channels = profile_.channels;
+    if (!dot_target_is_fast(dot_target())) {
+      forward_transform(inverse.rows.data(), channels, rest, stride, coefficients);
+      largest_bits(coefficients, channels, stride, largest);
+      return;
+    }
+    const auto values = static_cast<std::size_t>(channels * stride);
+    std::uint8_t* high = room().quads.take(2 * values);
+    std::array<float, kBlockTokens> scale;
+    split_rest(
+        {rest, channels, stride, inverse.inverse_width.data(), high, high + values, scale.data()});
+    const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
+    std::int32_t* of_high = room().high.take(values);
+    std::int32_t* mixed = room().mixed.take(values);
+    int8_dot(*inverse.high, std::span(parts, 1), stride, of_high, stride);
+    int8_dot(*inverse.mixed, parts, stride, mixed, stride);
+    join_sums({of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(),
+               coefficients, largest});
+  }
+
+  void fill_thresholds() {
+    static_assert(kThresholds == 2 * kMostTokenStep + 1);
+    const Classes& classes = Classes::get();
+    for (std::size_t k = 0; k < profile_.sigma.size(); ++k) {
+      for (int step = -kMostTokenStep; step <= kMostTokenStep; ++step) {
+        const int eighths = code_.steps.base + kStepGrid * step;
+        thresholds_.push_back(classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths));
+      }
+    }
+  }
+
+  // Whether the token can be coded; widens its step as far as it needs.
+  bool fits(std::size_t token, std::int32_t largest, std::int8_t& step) const {
+    if (largest >= kInfinityBits || std::binary_search(asked_.begin(), asked_.end(), token)) {
+      return false;
+    }
+    const float most = std::bit_cast<float>(largest);
+    while (most / step_value(code_.steps.eighths(token)) > kMostCoefficient) {
+      if (step == kMostTokenStep) return false;
+      ++step;
+    }
+    return true;
+  }
+
+  void add_exact(std::size_t token) {
+    code_.steps.tokens[token] = 0;
+    code_.steps.exact.push_back(static_cast<std::uint16_t>(token));
+    const ByteView row = rows_.bytes.subspan(token * rows_.row_bytes(), rows_.row_bytes());
+    exact_rows_.insert(exact_rows_.end(), row.begin(), row.end());
+  }
+
+  const TensorCoder& coder_;
+  const TensorProfile& profile_;
+  const TensorView& rows_;
+  std::vector<std::uint16_t> asked_;
+  TileCode& code_;
+  Bytes& exact_rows_;
+  std::vector<float> thresholds_;
+};
+
+void TensorCoder::quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
+                           TileContext& decoded) const {
+  thread_local Room<std::int32_t> room;
+  const std::int64_t tokens = rows.shape[0], stride = stride_of(tokens);
+  std::int32_t* predicted =
+      predictor_ ? room.take(static_cast<std::size_t>(profile_.channels * stride)) : nullptr;
+  Analysis analysis(*this, rows, std::move(steps), code, code.own_exact_rows);
+  for (std::int64_t first = 0; first < tokens; first += kBlockTokens) {
+    const TokenPart part{first, std::min(tokens, first + kBlockTokens)};
+    if (predicted) predict(context, part, predicted + first, stride);
+    analysis.add(part, predicted, stride);
+  }
+  code.exact_rows = code.own_exact_rows;
+  code.make_plan(profile_);
+  clear_uncoded(*code.plan, tokens, code.coefficients);
+  decoded.steps = code.steps.tokens;
+  decoded.values.shape(profile_.channels, tokens);
+  rebuild(context, predicted, code, {0, tokens}, rows.dtype, {}, decoded);
+}
+
+Bytes TensorCoder::encode(Context context, const TensorView& rows, std::uint64_t profile_hash,
+                          TileSteps steps, TileContext& decoded) const {
+  TileCode code;
+  quantise(context, rows, std::move(steps), code, decoded);
+  const EncodeSymbols job{code.plan.get(), &code.coefficients, &code.symbols};
+  encode_symbols({&job, 1});
+  return write_tile_code(profile_hash, code, context.empty() ? nullptr : &context.back()->steps);
+}
+
+}  // namespace kv
