@@ -29,6 +29,11 @@ std::vector<SymbolPlan::Run> SymbolPlan::sort_tokens(const TileSteps& steps) {
       runs.push_back({static_cast<std::uint32_t>(group), 0, eighths});
     }
     ++runs.back().groups;
+    // The first and the last may lie so far apart where steps meet in the group, too.
+    const auto jump =
+        std::adjacent_find(own.begin(), own.end(), [](int a, int b) { return b != a + 1; });
+    const bool straight = std::ssize(own) == kLanes && jump == own.end();
+    straight_from_.push_back(straight ? own.front() : -1);
   }
   return runs;
 }

@@ -44,6 +44,10 @@ class SymbolPlan {
     return std::span(order_).subspan(first, std::min<std::size_t>(kLanes, order_.size() - first));
   }
   std::span<const std::uint16_t> order() const { return order_; }
+  // The first token of a full group whose tokens follow one another; -1: they do not.
+  std::int64_t straight_from(std::int64_t group) const {
+    return straight_from_[static_cast<std::size_t>(group)];
+  }
 
   // A coefficient has symbols in its first groups: finer steps make it wider.
   struct Row {
@@ -75,6 +79,7 @@ class SymbolPlan {
   }
 
   std::vector<std::uint16_t> order_;
+  std::vector<std::int32_t> straight_from_;  // by group
   std::vector<RansStep> steps_;
   std::vector<Row> rows_;
   std::vector<LowBits> low_bits_;

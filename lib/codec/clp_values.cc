@@ -45,12 +45,6 @@ HWY_INLINE void split_rows(const std::uint8_t* quads, const FourRows<std::int8_t
   }
 }
 
-// The first token of a group whose tokens follow one another; -1: they do not.
-inline std::int64_t straight_from(std::span<const std::uint16_t> lanes) {
-  const bool straight = std::ssize(lanes) == kLanes && lanes.back() - lanes.front() == kLanes - 1;
-  return straight ? lanes.front() : -1;
-}
-
 // Where the values of four coefficients and a group lie; `spare` for one that has none there.
 template <typename T>
 HWY_INLINE FourRows<T> rows_at(const SymbolPlan& plan, std::int64_t quad, std::int64_t group,
@@ -80,14 +74,13 @@ void PlaceValues(const SymbolPlan& plan, const std::int8_t* values, Quads& out) 
     if (!all || groups < plan.groups()) std::memset(to, kZero, row_bytes);
     for (std::int64_t group = 0; group < groups; ++group) {
       const auto rows = rows_at(plan, q, group, values, zeros.data());
-      const std::span<const std::uint16_t> lanes = plan.lanes(group);
-      if (const std::int64_t first = straight_from(lanes); first >= 0) {
+      if (const std::int64_t first = plan.straight_from(group); first >= 0) {
         join_rows(rows, to + 4 * first);
         continue;
       }
       join_rows(rows, joined.data());
       const std::uint8_t* from = joined.data();
-      for (const std::uint16_t token : lanes) {
+      for (const std::uint16_t token : plan.lanes(group)) {
         std::memcpy(to + 4 * token, from, 4);
         from += 4;
       }
@@ -103,13 +96,12 @@ void TakeValues(const SymbolPlan& plan, const Quads& from, std::int8_t* values) 
     const std::int64_t groups = groups_of(plan, q);
     for (std::int64_t group = 0; group < groups; ++group) {
       const auto rows = rows_at(plan, q, group, values, spare.data());
-      const std::span<const std::uint16_t> lanes = plan.lanes(group);
-      if (const std::int64_t first = straight_from(lanes); first >= 0) {
+      if (const std::int64_t first = plan.straight_from(group); first >= 0) {
         split_rows(quads + 4 * first, rows);
         continue;
       }
       std::uint8_t* to = joined.data();
-      for (const std::uint16_t token : lanes) {
+      for (const std::uint16_t token : plan.lanes(group)) {
         std::memcpy(to, quads + 4 * token, 4);
         to += 4;
       }
