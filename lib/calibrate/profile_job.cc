@@ -15,7 +15,7 @@ namespace {
 // Of the spread: about the errors of level 2, at which what errors do is measured.
 constexpr double kSpread = 0.7;
 constexpr std::size_t kFirstFit = 4;  // windows of the fit that only tells what errors look like
-constexpr double kFitToken = 1.0, kProbeOf = 0.6, kPointToken = 1.6;  // in tokens of prefill
+constexpr double kFitToken = 1.0, kProbeOf = 1.0, kPointToken = 1.6;  // in tokens of prefill
 
 double share_of(int level) { return kLevelAims[static_cast<std::size_t>(level)].share; }
 
@@ -79,7 +79,7 @@ class Job {
     for (std::size_t w = 0; w < samples_.fitted(); ++w) {
       print.add_text(std::filesystem::path(samples_.path(w)).filename().string());
     }
-    print.add_text(fmt::format("1 {} {} {}", options_.restart, options_.layers_back,
+    print.add_text(fmt::format("3 {} {} {}", options_.restart, options_.layers_back,
                                dtype_name(session_.model->compute())));
     return fmt::format("{}/{}.errors", options_.work_dir, print.hex().substr(0, 16));
   }
