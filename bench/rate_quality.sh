@@ -5,9 +5,10 @@
 # again. Exit status 125 without the texts ($KVTOOLS_SHARED/data/text) or the model.
 #   RQ_TOKENS   of context: 2048 (default), 512 or 7936 (the model's context is 8192)
 #   RQ_ONLY     families, separated by spaces (default: all)
-#   RQ_SKIP     recipes left out: zstd/19 takes 45 s of one core a window
+#   RQ_SKIP     recipes left out; zstd/19 takes 45 s of one core a window
 #   RQ_RUN      more options of `rate_quality run`: --no-copy, --device cuda
 #   RQ_LEVELS   of clp (default: 1 2 3 4)
+# A recipe and window takes 3 s with both probes, the profiles 5 minutes: all of it half an hour.
 #   RQ_AT_KLD   where bits are compared (default: 0.001 0.003 0.01)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -39,6 +40,10 @@ done
 for level in 1 2 3 4 5; do
   recipes+=("cachegen-code/$level=kvencode --codec cachegen-code -l $level --no-history")
 done
+for level in 1 2 3 4 5 6 7 8; do
+  recipes+=("cachegen/$level=kvencode --codec cachegen --profile $work/profiles/smollm2.kvprofile \
+-l $level --no-history")
+done
 for level in 1 2 3 4; do
   recipes+=("ecsq/$level=kvencode --codec ecsq -l $level --no-history"
     "ecsq-no-importance/$level=kvencode --codec ecsq -l $level --no-importance --no-history")
@@ -49,13 +54,22 @@ for level in 1 2; do
 kvcat --no-history --quality $quality")
   done
 done
-# A profile a level, made once from the other split: some minutes each.
-for level in ${RQ_LEVELS:-1 2 3 4}; do
-  for step in -3 0 3; do
-    recipes+=("clp/$level.$step=kvencode --profile $work/profiles/l$level.kvp -l $level --step $step \
---no-history")
+# clp with the profiles of texts like those of the test, with level 2 of one kind of them only, and with
+# that which set-up makes of other texts.
+clp() { # family, profile, level, steps
+  local step
+  for step in $4; do
+    recipes+=("$1/$3.$step=kvencode --profile $2 -l $3 --step $step --no-history")
   done
+}
+for level in ${RQ_LEVELS:-1 2 3 4}; do
+  clp clp "$work/profiles/smollm2.l$level.kvp" "$level" '-3 0 3'
 done
+clp clp-two-back "$work/back/smollm2.l2.kvp" 2 '-3 0 3'
+for kind in longchat musique; do clp clp-of-$kind "$work/$kind/smollm2.l2.kvp" 2 '-8 -4 0 4'; done
+if [ -e "$root/.deps/profiles/smollm2.l2.kvp" ]; then
+  clp clp-of-set-up "$root/.deps/profiles/smollm2.l2.kvp" 2 '-8 -4 0 4'
+fi
 
 mkdir -p "$work"
 musique=4
@@ -72,15 +86,33 @@ for recipe in "${recipes[@]}"; do
   arguments+=(--recipe "$recipe")
   families+=("$family")
 done
-export KVTOOLS_PROFILES=$work/profiles
-if [[ " ${families[*]} " == *' clp '* ]]; then
-  mkdir -p "$work/profiles"
-  "$bench" windows --split calibration -f -o "$work/calibration.jsonl"
-  for level in ${RQ_LEVELS:-1 2 3 4}; do
-    [ -e "$work/profiles/l$level.kvp" ] ||
-      "$build/tools/kvcalibrate" -m smollm2 --compute f32 -l "$level" --tokens 65536 --jsonl \
-        --work "$work/samples" "$work/calibration.jsonl" -o "$work/profiles/l$level.kvp"
+export KVTOOLS_PROFILES=$work/profiles:$work/back:$work/longchat:$work/musique:$work/profiles/smollm2.kvprofile
+# calibrate FOLDER LONGCHAT MUSIQUE LEVELS OPTION...: from so many windows of each, in turn.
+calibrate() {
+  local folder=$work/$1 level todo=()
+  for level in $4; do
+    [ -e "$folder/smollm2.l$level.kvp" ] || todo+=("$level")
   done
+  [ ${#todo[@]} -gt 0 ] || return 0
+  mkdir -p "$folder"
+  "$bench" windows --split calibration --longchat "$2" --musique "$3" -f -o "$folder/windows.jsonl"
+  paste -d '\n' <(grep '"longchat"' "$folder/windows.jsonl") \
+    <(grep '"musique"' "$folder/windows.jsonl") | sed '/^$/d' >"$folder/texts.jsonl"
+  "$build/tools/kvcalibrate" -m smollm2 --jsonl --out-dir "$folder" -l "$(IFS=,; echo "${todo[*]}")" \
+    "${@:5}" "$folder/texts.jsonl"
+}
+# measured FAMILY: whether any recipe is of it.
+measured() { [[ " ${families[*]} " == *" $1 "* ]]; }
+if measured clp; then
+  calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
+fi
+if measured clp-two-back; then calibrate back 9 9 2 --back 2; fi
+if measured clp-of-longchat; then calibrate longchat 18 0 2; fi
+if measured clp-of-musique; then calibrate musique 0 18 2; fi
+if measured cachegen && [ ! -e "$work/profiles/smollm2.kvprofile" ]; then
+  calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
+  "$build/tools/kvcalibrate" -m smollm2 --codec cachegen --jsonl --work "$work/profiles/samples" \
+    "$work/profiles/texts.jsonl" -f -o "$work/profiles/smollm2.kvprofile"
 fi
 # Tokens that matter are marked in the raw files too.
 read -ra more <<<"${RQ_RUN:-} --prefill-flags=--importance"
@@ -97,5 +129,9 @@ for probe in continuation copy; do
     --title "SmolLM2-135M-Instruct, $tokens tokens: $probe" | tee -a "$work/report.md"
   echo | tee -a "$work/report.md"
   "${report[@]}" --json >"$work/$probe.json"
+  # What a profile of other texts costs is seen by kind.
+  for kind in longchat musique; do
+    { echo "Only $kind:"; "${report[@]}" --domain $kind; } >"$work/$probe-$kind.md"
+  done
 done
 exit $status

@@ -70,6 +70,9 @@ install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR}
 install(FILES examples/kvcache.magic DESTINATION ${CMAKE_INSTALL_DATADIR}/kvtools)
 install(FILES .deps/models/smollm2.gguf .deps/models/smollm2.LICENSE OPTIONAL
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kvtools/models)
+install(DIRECTORY .deps/profiles/ OPTIONAL DESTINATION ${CMAKE_INSTALL_DATADIR}/kvtools/profiles
+  FILES_MATCHING PATTERN "*.kvp" PATTERN "samples" EXCLUDE)
+install(FILES .deps/texts/mixed.jsonl OPTIONAL DESTINATION ${CMAKE_INSTALL_DATADIR}/kvtools/texts)
 
 # The library. Whoever wants only the container needs no LibTorch: two sets of targets.
 set(kv_package ${CMAKE_INSTALL_LIBDIR}/cmake/kvtools)

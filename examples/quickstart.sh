@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job, start to end, on a text of this folder: its KV cache computed, looked at, made
-# smaller without loss, read back, and asked two questions.
+# smaller without loss and with some, read back, and asked two questions.
 #   examples/quickstart.sh BUILD_DIR
 set -euo pipefail
 
@@ -16,12 +16,15 @@ step() { printf '\n$ %s\n' "$*" >&2; }
 # A number out of kvgen's --stats.
 stat_of() { sed -n "s/.*\"$1\":\([0-9.e+-]*\).*/\1/p" "$2"; }
 
-step 'kvprefill -m smollm2 report.txt >report.kv'
-kvprefill -m smollm2 report.txt >report.kv
+step 'kvprefill -m smollm2 --importance report.txt >report.kv'
+kvprefill -m smollm2 --importance report.txt >report.kv
 step 'kvinfo report.kv'
 kvinfo report.kv
 step 'kvencode --lossless <report.kv >report.kvz'
 kvencode --lossless <report.kv >report.kvz
+step 'kvencode -l 2 <report.kv >small.kvz'
+kvencode -l 2 <report.kv >small.kvz
+kvinfo small.kvz | grep -E '^  (codec|size)' >&2
 kvprefill -m smollm2 --dtype fp8_e4m3 report.txt >report.fp8.kv
 step 'kvdecode <report.kvz | cmp with report.kv: every bit comes back'
 cmp <(kvdecode --no-history <report.kvz) <(kvcat --no-history report.kv)
@@ -34,12 +37,16 @@ ask() { # name, question
 }
 ask first 'Question: Who was the engineer of the lighthouse? Answer: The engineer was'
 ask second 'Question: Where was the lens made? Answer: The lens was made in'
+step "kvdecode <small.kvz | kvgen -m smollm2 'Question: Where was the lens made? ...'"
+kvdecode <small.kvz | kvgen -m smollm2 -n 24 --stop $'\n' \
+  'Question: Where was the lens made? Answer: The lens was made in'
 
 printf '\n%-34s %12s\n' 'cache of 1,601 tokens' bytes
-for file in report.kv report.kvz report.fp8.kv; do
+for file in report.kv report.kvz small.kvz report.fp8.kv; do
   case $file in
     report.kv) label='bf16' ;;
     report.kvz) label='bf16, lossless' ;;
+    small.kvz) label='level 2 (lossy)' ;;
     *) label='fp8 (lossy)' ;;
   esac
   printf '%-42s %12d\n' "  $label" "$(stat -c %s "$file")"

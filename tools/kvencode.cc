@@ -12,6 +12,7 @@ struct Options {
   std::string file;
   bool no_importance = false, lossless = false, progressive = false, no_history = false;
   int step = 0;
+  std::optional<double> bits, max_kld;
   std::string codec;
   kv::CodecOptions coding;
   std::int64_t tokens_per_tile = 0;
@@ -28,7 +29,12 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--codec", o.codec,
                  "clp, ecsq, planes, raw, q8_0, q4_0, kivi, cachegen or cachegen-code")
       ->type_name("NAME");
-  app.add_option("--bits", o.coding.bits, "kivi: bits a value, 2 to 4")->type_name("N");
+  app.add_option("--bits", o.bits, "clp: at most so many bits a value; kivi: 2 to 4")
+      ->type_name("B")
+      ->check(CLI::Range(0.01, 64.0));
+  app.add_option("--max-kld", o.max_kld, "clp: the smallest file with at most this divergence")
+      ->type_name("X")
+      ->check(CLI::Range(1e-9, 100.0));
   app.add_option("--group", o.coding.group, "kivi: values that share a scale")->type_name("N");
   app.add_option("--chunk", o.coding.chunk, "cachegen-code: tokens that share tables")
       ->type_name("N");
@@ -59,7 +65,10 @@ int level_of(const Options& o) { return o.coding.level.value_or(o.lossless ? 0 :
 std::string codec_of(const Options& o) {
   if (!o.codec.empty()) return o.codec;
   if (o.progressive) return "ecsq";
-  if (level_of(o) < 0) kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4");
+  if (level_of(o) < 0 && (o.max_kld || o.bits)) return "clp";
+  if (level_of(o) < 0) {
+    kv::fail_usage("give a level: --lossless (-l 0), or -l 1 to -l 4; or --max-kld or --bits");
+  }
   if (level_of(o) == 0) return "planes";
   return o.coding.profile ? "clp" : "";
 }
@@ -68,8 +77,8 @@ std::string codec_of(const Options& o) {
 void check_lossy(const Options& o, const char* codec) {
   if (o.lossless || level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
   const kv::CodecOptions& c = o.coding;
-  if (c.bits || c.group || c.chunk || c.tables || c.rope) {
-    kv::fail_usage("codec {} has no --bits, --group, --chunk, --tables and --rope", codec);
+  if (c.group || c.chunk || c.tables || c.rope) {
+    kv::fail_usage("codec {} has no --group, --chunk, --tables and --rope", codec);
   }
   if (level_of(o) > 4) kv::fail_usage("codec {} has levels 1 to 4", codec);
 }
@@ -78,8 +87,15 @@ constexpr std::int64_t kTileTokens = 1024, kMostTileTokens = 1 << 15;
 
 kv::ClpOptions clp_options(const Options& o) {
   check_lossy(o, "clp");
-  kv::ClpOptions clp{
-      .level = o.coding.level.value_or(2), .base_step = o.step, .use_importance = !o.no_importance};
+  if ((o.max_kld || o.bits) && (o.coding.level || o.step != 0 || (o.max_kld && o.bits))) {
+    kv::fail_usage(
+        "--max-kld or --bits choose level and step: give one, without --level and --step");
+  }
+  kv::ClpOptions clp{.level = o.coding.level.value_or(2),
+                     .base_step = o.step,
+                     .max_kld = o.max_kld,
+                     .max_bits = o.bits,
+                     .use_importance = !o.no_importance};
   if (o.coding.profile) clp.profile = kv::Profile::open(*o.coding.profile);
   clp.tokens_per_tile =
       std::min(o.tokens_per_tile > 0 ? o.tokens_per_tile : kTileTokens, kMostTileTokens);
@@ -88,7 +104,9 @@ kv::ClpOptions clp_options(const Options& o) {
 
 kv::EcsqOptions ecsq_options(const Options& o) {
   check_lossy(o, "ecsq");
-  if (o.coding.profile) kv::fail_usage("codec ecsq has no --profile");
+  if (o.coding.profile || o.max_kld || o.bits) {
+    kv::fail_usage("codec ecsq has no --profile, --max-kld and --bits");
+  }
   return {.level = o.coding.level.value_or(2),
           .base_step = o.step,
           .refinements = o.progressive ? 2 : 0,
@@ -99,14 +117,20 @@ kv::EcsqOptions ecsq_options(const Options& o) {
 
 std::unique_ptr<kv::Codec> encoder_of(const Options& o, const std::string& codec) {
   const bool lossless = codec == "planes" || codec == "raw";
+  kv::CodecOptions coding = o.coding;
+  if (o.bits) {
+    coding.bits = static_cast<int>(*o.bits);
+    if (*coding.bits != *o.bits) {
+      kv::fail_usage("codec {}: --bits {} is no integer", codec, *o.bits);
+    }
+  }
   if (!lossless) {
     if (level_of(o) == 0) kv::fail_usage("codec {} is not lossless", codec);
-    return kv::make_encoder(codec, o.coding);
+    return kv::make_encoder(codec, coding);
   }
   if (level_of(o) > 0) {
     kv::fail_usage("level {} is lossy, which codec {} is not", level_of(o), codec);
   }
-  kv::CodecOptions coding = o.coding;
   coding.level.reset();
   return kv::make_encoder(codec, coding);
 }
@@ -124,6 +148,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
     if (o.step != 0 || o.no_importance || o.progressive) {
       kv::fail_usage("codec {} has no --step, --no-importance and --progressive", codec);
     }
+    if (o.max_kld) kv::fail_usage("codec {} has no --max-kld", codec);
     encoder = encoder_of(o, codec);
     options.codec = encoder.get();
   }

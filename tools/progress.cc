@@ -15,6 +15,9 @@ static double now_s() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+Stopwatch::Stopwatch() : start_s_(now_s()) {}
+double Stopwatch::seconds() const { return now_s() - start_s_; }
+
 Progress::Progress(std::string label, std::string unit, bool quiet)
     : label_(std::move(label)),
       unit_(std::move(unit)),
@@ -22,8 +25,11 @@ Progress::Progress(std::string label, std::string unit, bool quiet)
       start_s_(now_s()),
       last_s_(start_s_) {}
 
-Progress::~Progress() {
+Progress::~Progress() { hide(); }
+
+void Progress::hide() {
   if (shown_) fmt::print(stderr, "\r\033[K");
+  shown_ = false;
 }
 
 void Progress::add(std::int64_t units) {
@@ -34,12 +40,16 @@ void Progress::add(std::int64_t units) {
   if (elapsed_s < 1 || now - last_s_ < 0.1) return;
   last_s_ = now;
   shown_ = true;
-  std::string line = fmt::format("{}: {} {}, {:.0f} {}/s", label_, done_, unit_,
-                                 static_cast<double>(done_) / elapsed_s, unit_);
+  std::string line = label_ + ":";
+  if (!unit_.empty()) {
+    line += fmt::format(" {} {}, {:.0f} {}/s,", done_, unit_,
+                        static_cast<double>(done_) / elapsed_s, unit_);
+  }
   if (share_ > 0) {
     const auto left_s = static_cast<std::int64_t>(elapsed_s / share_ * (1 - share_));
-    line += fmt::format(", {:.0f} %, {}:{:02} left", 100 * share_, left_s / 60, left_s % 60);
+    line += fmt::format(" {:.0f} %, {}:{:02} left,", 100 * share_, left_s / 60, left_s % 60);
   }
+  line.pop_back();
   fmt::print(stderr, "\r\033[K{}", line);
   std::fflush(stderr);
 }

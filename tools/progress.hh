@@ -6,9 +6,19 @@
 
 namespace kv {
 
+// Seconds since it was made.
+class Stopwatch {
+ public:
+  Stopwatch();
+  double seconds() const;
+
+ private:
+  double start_s_;
+};
+
 class Progress {
  public:
-  // `unit` as in "tokens". `quiet` never shows anything.
+  // `unit` as in "tokens"; none: only the share is shown. `quiet` never shows anything.
   Progress(std::string label, std::string unit, bool quiet);
   ~Progress();
   Progress(const Progress&) = delete;
@@ -16,7 +26,11 @@ class Progress {
 
   // How much of the run is behind us, 0 to 1: what the time left is reckoned from. Unset: unknown.
   void set_share(double share) { share_ = share; }
+  // What the run is at.
+  void set_label(std::string label) { label_ = std::move(label); }
   void add(std::int64_t units);
+  // Takes the line away, so that another can be written; the next add() brings it back.
+  void hide();
 
  private:
   std::string label_, unit_;

@@ -1,11 +1,12 @@
 #include "kv/calibrate/calibrate.hh"
 
+#include "kv/calibrate/closed_loop.hh"
 #include "kv/calibrate/fit.hh"
 #include "kv/codec/clp_tensor.hh"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
@@ -15,21 +16,20 @@
 namespace kv {
 namespace {
 
-at::Tensor floats(const Quads& quads, std::int64_t tokens) {
-  at::Tensor out = at::empty({tokens, quads.channels()}, at::TensorOptions(at::kFloat));
-  float* to = out.mutable_data_ptr<float>();
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t c = 0; c < quads.channels(); ++c) {
-      *to++ = static_cast<float>(quads.value(c, t));
-    }
-  }
-  return out;
+// All windows' rows of a tensor, one below the other: no row needs its neighbours.
+at::Tensor values_of(const Samples& samples, std::size_t windows, std::uint32_t layer,
+                     format::Kind kind) {
+  std::vector<at::Tensor> parts;
+  for (std::size_t w = 0; w < windows; ++w) parts.push_back(floats(samples.rows(w, layer, kind)));
+  return at::cat(parts, 0);
 }
 
 class Calibration {
  public:
   Calibration(const Samples& samples, const CalibrateOptions& options)
-      : samples_(samples), options_(options) {
+      : samples_(samples),
+        options_(options),
+        windows_(options.windows > 0 ? options.windows : samples.fitted()) {
     result_.profile.level = options.level;
     result_.profile.model = samples.meta().model;
     result_.profile.made_from = options.made_from;
@@ -40,7 +40,7 @@ class Calibration {
       tensor(layer, kind);
       if (options_.on_tensor) options_.on_tensor();
     }
-    result_.bits = bytes_ * 8.0 / values_;
+    result_.bits = bits_ / values_;
     result_.profile.to_bytes();
     return std::move(result_);
   }
@@ -64,105 +64,76 @@ class Calibration {
     return context;
   }
 
-  std::vector<const TileContext*> tiles_of(const TensorProfile& profile, std::size_t window) const {
-    std::vector<const TileContext*> tiles;
-    for (const ContextSource& source : profile.context) {
-      tiles.push_back(&decoded_.at({profile.layer - source.layers_back, source.kind})[window]);
-    }
-    return tiles;
-  }
-
-  FitInput input_of(std::uint32_t layer, format::Kind kind) const {
-    FitInput input{.layer = layer, .kind = kind, .context = context_of(layer, kind)};
-    std::vector<at::Tensor> values, contexts;
-    for (std::size_t w = 0; w < samples_.windows(); ++w) {
-      const at::Tensor fitted = coded_rows(steps_of(w, layer, kind));
-      values.push_back(floats(samples_.rows(w, layer, kind)).index_select(0, fitted));
-      std::vector<at::Tensor> parts;
-      for (const ContextSource& source : input.context) {
-        const TileContext& tile = decoded_.at({layer - source.layers_back, source.kind})[w];
-        parts.push_back(floats(tile.values, samples_.tokens(w)));
-      }
-      if (!parts.empty()) contexts.push_back(at::cat(parts, 1).index_select(0, fitted));
-    }
-    input.values = at::cat(values, 0);
-    if (!contexts.empty()) input.contexts = at::cat(contexts, 0);
-    if (kind == format::Kind::kK) {
-      input.metric = safe_metric(samples_.query_metric(layer), options_.metric_epsilon);
-    }
-    input.step = options_.steps.at({layer, kind});
-    return input;
-  }
-
   void tensor(std::uint32_t layer, format::Kind kind) {
-    TensorProfile profile = fit_tensor(input_of(layer, kind));
-    // Classes go by rounded coefficients, and rounding goes by the classes: twice.
-    choose_classes(profile);
-    choose_classes(profile);
-    std::vector<TileContext>& own = decoded_[{layer, kind}];
-    own.resize(samples_.windows());
-    const TensorCoder coder(profile);
-    for (std::size_t w = 0; w < samples_.windows(); ++w) {
-      const TensorView rows = samples_.rows(w, layer, kind);
-      const Bytes coded =
-          coder.encode(tiles_of(profile, w), rows, 0, steps_of(w, layer, kind), own[w]);
-      bytes_ += static_cast<double>(coded.size());
-      values_ += static_cast<double>(rows.shape[0] * rows.row_values());
+    FitInput fit{.layer = layer, .kind = kind, .context = context_of(layer, kind)};
+    LoopInput loop{.values = values_of(samples_, windows_, layer, kind), .margin = options_.margin};
+    for (std::size_t w = 0; w < windows_; ++w) {
+      const auto steps = steps_from_importance(samples_.importance(w, layer, kind));
+      loop.steps.insert(loop.steps.end(), steps.begin(), steps.end());
     }
+    std::vector<at::Tensor> parts;
+    for (const ContextSource& source : fit.context) {
+      parts.push_back(decoded_.at({layer - source.layers_back, source.kind}));
+    }
+    if (!parts.empty()) loop.contexts = at::cat(parts, 1);
+    const at::Tensor fitted = coded_rows(loop.steps);
+    const at::Tensor values = loop.values.index_select(0, fitted);
+    fit.moments =
+        moments_of(values, parts.empty() ? at::Tensor() : loop.contexts.index_select(0, fitted));
+    fit.reach = reach_of(values);
+    if (kind == format::Kind::kK) {
+      fit.metric = safe_metric(samples_.query_metric(layer), options_.metric_epsilon);
+    }
+    fit.step = options_.steps.at({layer, kind});
+    TensorProfile profile = fit_tensor(fit);
+    const LoopResult coded = close_loop(profile, loop);
+    bits_ += coded.bits;
+    values_ += static_cast<double>(loop.values.numel());
+    decoded_[{layer, kind}] = coded.decoded;
     result_.profile.tensors.push_back(std::move(profile));
     const auto back = static_cast<std::uint32_t>(options_.layers_back);
     std::erase_if(decoded_, [&](const auto& entry) { return entry.first.first + back < layer; });
   }
 
-  TileSteps steps_of(std::size_t window, std::uint32_t layer, format::Kind kind) const {
-    TileSteps steps{.tokens = steps_from_importance(samples_.importance(window, layer, kind))};
-    steps.exact = exact_tokens(steps.tokens);
-    return steps;
-  }
-
   // Tokens that are not stored as they are: the others, sinks, would bend the fit.
-  static at::Tensor coded_rows(const TileSteps& steps) {
+  static at::Tensor coded_rows(const std::vector<std::int8_t>& steps) {
     std::vector<std::int64_t> rows;
-    for (std::size_t t = 0; t < steps.tokens.size(); ++t) {
-      if (steps.tokens[t] > kExactStep) rows.push_back(static_cast<std::int64_t>(t));
+    for (std::size_t t = 0; t < steps.size(); ++t) {
+      if (steps[t] > kExactStep) rows.push_back(static_cast<std::int64_t>(t));
     }
     return at::tensor(rows);
   }
 
-  void choose_classes(TensorProfile& profile) const {
-    CoefficientCounts counts(profile.channels);
-    const TensorCoder coder(profile);
-    for (std::size_t w = 0; w < samples_.windows(); ++w) {
-      const std::int64_t tokens = samples_.tokens(w), stride = (tokens + 63) / 64 * 64;
-      const at::Tensor rows =
-          floats(samples_.rows(w, profile.layer, profile.kind)).t().contiguous();
-      std::vector<float> values(static_cast<std::size_t>(profile.channels * stride));
-      for (std::int64_t c = 0; c < profile.channels; ++c) {
-        std::copy_n(rows.const_data_ptr<float>() + c * tokens, tokens,
-                    values.begin() + static_cast<std::ptrdiff_t>(c * stride));
-      }
-      const std::vector<float> coefficients =
-          coder.transform(values, coder.predict(tiles_of(profile, w), tokens), tokens);
-      const TileSteps steps = steps_of(w, profile.layer, profile.kind);
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        const int step = steps.tokens[static_cast<std::size_t>(t)];
-        if (step <= kExactStep) continue;
-        const double scale = std::exp2(-0.5 * step);
-        for (std::int64_t k = 0; k < profile.channels; ++k) {
-          const double value = coefficients[static_cast<std::size_t>(k * stride + t)] * scale;
-          counts.add(k, coefficients[static_cast<std::size_t>(k * stride + t)]);
-          counts.add(k, step, coder.quantised(k, kStepGrid * step, static_cast<float>(value)));
+  // By channel: all but a few of thousand values are no farther from the mean.
+  static std::vector<double> reach_of(const at::Tensor& values) {
+    constexpr std::int64_t kRows = 4096;
+    const std::int64_t channels = values.size(1), rows = values.size(0),
+                       stride = std::max<std::int64_t>(1, rows / kRows);
+    const at::Tensor mean = values.mean(0);
+    const float* from = values.const_data_ptr<float>();
+    std::vector<double> reach(static_cast<std::size_t>(channels));
+    at::parallel_for(0, channels, 1, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<float> beside;
+      for (std::int64_t c = begin; c < end; ++c) {
+        beside.clear();
+        const float middle = mean.const_data_ptr<float>()[c];
+        for (std::int64_t t = 0; t < rows; t += stride) {
+          beside.push_back(std::fabs(from[t * channels + c] - middle));
         }
+        const auto at = beside.end() - 1 - static_cast<std::ptrdiff_t>(beside.size() / 1000);
+        std::nth_element(beside.begin(), at, beside.end());
+        reach[static_cast<std::size_t>(c)] = *at;
       }
-    }
-    counts.choose_classes(profile);
+    });
+    return reach;
   }
 
   const Samples& samples_;
   const CalibrateOptions& options_;
+  std::size_t windows_;
   CalibrateResult result_;
-  std::map<Key, std::vector<TileContext>> decoded_;  // by window
-  double bytes_ = 0, values_ = 0;
+  std::map<Key, at::Tensor> decoded_;  // i8 [tokens, channels]
+  double bits_ = 0, values_ = 0;
 };
 
 }  // namespace
@@ -175,12 +146,11 @@ StepTable steps_from_rms(const Samples& samples, double share) {
   StepTable steps;
   for (const auto& [layer, kind] : samples.meta().tensors()) {
     std::vector<at::Tensor> all;
-    for (std::size_t w = 0; w < samples.windows(); ++w) {
+    for (std::size_t w = 0; w < samples.fitted(); ++w) {
       all.push_back(floats(samples.rows(w, layer, kind)).slice(0, 4));
     }
-    const at::Tensor values = at::cat(all, 0);
-    const at::Tensor centred = values - values.mean(0);
-    steps[{layer, kind}] = share * std::sqrt(centred.square().mean().item<double>());
+    const at::Tensor variance = at::cat(all, 0).var(0, false);
+    steps[{layer, kind}] = share * std::sqrt(variance.mean().item<double>());
   }
   return steps;
 }

@@ -20,6 +20,8 @@ struct CalibrateOptions {
   StepTable steps;               // of each tensor
   int restart = 0;               // every so many layers nothing is predicted from before; 0: never
   int layers_back = 1;           // that a prediction uses
+  std::size_t windows = 0;       // of the samples, from the first; 0: all that are fitted
+  int margin = 0;                // places by which classes are wider than those of the samples
   double metric_epsilon = 0.03;  // of the query metric; 1e6: errors of keys weigh alike
   std::string made_from;
   std::function<void()> on_tensor;

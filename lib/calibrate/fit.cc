@@ -1,6 +1,7 @@
 #include "kv/calibrate/fit.hh"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_int_mm.h>
 #include <ATen/ops/block_diag.h>
 #include <ATen/ops/cholesky_solve.h>
 #include <ATen/ops/diag.h>
@@ -8,7 +9,7 @@
 #include <ATen/ops/linalg_cholesky.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/quantile.h>
+#include <ATen/ops/outer.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,40 +22,25 @@ constexpr double kContextSteps = 8;  // the context's unit is this part of a ste
 constexpr int kWeightLimit = 127;
 constexpr int kFreeGain = 4;  // binary places below the basis, where nothing is predicted
 
-// Sums over tokens in f64, by blocks: 60,000 rows in f32 would lose digits.
-at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
-  constexpr std::int64_t kBlock = 4096;
-  at::Tensor sum;
-  for (std::int64_t first = 0; first < a.size(0); first += kBlock) {
-    const std::int64_t count = std::min(kBlock, a.size(0) - first);
-    const at::Tensor part =
-        at::matmul(a.narrow(0, first, count).t(), b.narrow(0, first, count)).to(at::kDouble);
-    sum = sum.defined() ? sum + part : part;
-  }
-  return sum;
-}
-
 struct Prediction {
   at::Tensor weights;  // f64 [channels, inputs]
   at::Tensor mean;     // f64 [channels]: of the values, beside what is predicted
+  at::Tensor rest;     // f64 [channels, channels]: covariance of what is left
 };
 
-Prediction predict(const FitInput& input) {
-  const at::Tensor mean = input.values.mean(0, false, at::kDouble);
-  if (!input.contexts.defined()) return {{}, mean};
-  const at::Tensor input_mean = input.contexts.mean(0, false, at::kDouble);
-  const at::Tensor n = input.contexts - input_mean.to(at::kFloat);
-  const at::Tensor x = input.values - mean.to(at::kFloat);
-  at::Tensor gram = product(n, n);
-  gram = gram + at::eye(gram.size(0), gram.options()) * (kRidge * gram.diagonal().mean());
-  const at::Tensor weights =
-      at::cholesky_solve(product(n, x), at::linalg_cholesky(gram)).t().contiguous();
-  return {weights, mean - at::matmul(weights, input_mean)};
+Prediction predict(const Moments& m) {
+  if (!m.nn.defined()) return {{}, m.x_mean, m.xx};
+  const at::Tensor safe =
+      m.nn + at::eye(m.nn.size(0), m.nn.options()) * (kRidge * m.nn.diagonal().mean());
+  const at::Tensor weights = at::cholesky_solve(m.nx, at::linalg_cholesky(safe)).t().contiguous();
+  const at::Tensor known = at::matmul(weights, m.nx);
+  const at::Tensor rest =
+      m.xx - known - known.t() + at::matmul(at::matmul(weights, m.nn), weights.t());
+  return {weights, m.x_mean - at::matmul(weights, m.n_mean), (rest + rest.t()) * 0.5};
 }
 
 // From coefficients to values, for a step of 1: f64 [channels, coefficients], widest first.
-at::Tensor basis_of(const at::Tensor& rest, const at::Tensor& metric) {
-  const at::Tensor covariance = product(rest, rest) / static_cast<double>(rest.size(0));
+at::Tensor basis_of(const at::Tensor& covariance, const at::Tensor& metric) {
   if (!metric.defined()) {
     const auto [values, vectors] = at::linalg_eigh(covariance);
     return vectors.flip({1}).contiguous();
@@ -121,22 +107,47 @@ at::Tensor safe_metric(const at::Tensor& sum, double epsilon) {
   return at::block_diag(heads);
 }
 
+Moments moments_of(const at::Tensor& values, const at::Tensor& contexts) {
+  constexpr std::int64_t kBlock = 4096;  // of rows in f32: more would lose digits
+  const std::int64_t rows = values.size(0);
+  const auto count = static_cast<double>(rows);
+  Moments m;
+  m.x_mean = values.mean(0, false, at::kDouble);
+  const auto add = [](at::Tensor& sum, const at::Tensor& part) {
+    sum = sum.defined() ? sum + part : part;
+  };
+  const at::Tensor about = m.x_mean.to(at::kFloat);
+  at::Tensor n_sum, x_rest;
+  for (std::int64_t first = 0; first < rows; first += kBlock) {
+    const std::int64_t part = std::min(kBlock, rows - first);
+    const at::Tensor x = values.narrow(0, first, part) - about;
+    add(m.xx, at::matmul(x.t(), x).to(at::kDouble));
+    if (!contexts.defined()) continue;
+    const at::Tensor n = contexts.narrow(0, first, part);
+    const at::Tensor turned = n.t().contiguous();
+    // Products of integers, exact.
+    add(m.nn, at::_int_mm(turned, n).to(at::kDouble));
+    const at::Tensor inputs = turned.to(at::kFloat);
+    add(m.nx, at::matmul(inputs, x).to(at::kDouble));
+    add(n_sum, inputs.sum(1).to(at::kDouble));
+    add(x_rest, x.sum(0, false, at::kDouble));
+  }
+  m.xx = m.xx / count;
+  if (contexts.defined()) {
+    m.n_mean = n_sum / count;
+    m.nn = m.nn / count - at::outer(m.n_mean, m.n_mean);
+    m.nx = m.nx / count - at::outer(m.n_mean, x_rest / count);
+  }
+  return m;
+}
+
 TensorProfile fit_tensor(const FitInput& input) {
-  const std::int64_t channels = input.values.size(1);
+  const std::int64_t channels = input.moments.xx.size(0);
   TensorProfile p{
       .layer = input.layer, .kind = input.kind, .channels = channels, .context = input.context};
-  p.inputs = input.contexts.defined() ? input.contexts.size(1) : 0;
-  const Prediction prediction = predict(input);
-  at::Tensor rest = input.values - prediction.mean.to(at::kFloat);
-  if (p.inputs > 0) {
-    rest = rest - at::matmul(input.contexts, prediction.weights.to(at::kFloat).t());
-  }
-  const at::Tensor basis = (basis_of(rest, input.metric) * input.step).contiguous();
-  // What a context must be able to say: all but a few values in a thousand.
-  const at::Tensor centred = (input.values - input.values.mean(0))
-                                 .abs()
-                                 .narrow(0, 0, std::min<std::int64_t>(16384, input.values.size(0)));
-  const at::Tensor reach = at::quantile(centred, 0.999, 0).to(at::kDouble).contiguous();
+  p.inputs = input.moments.nn.defined() ? input.moments.nn.size(0) : 0;
+  const Prediction prediction = predict(input.moments);
+  const at::Tensor basis = (basis_of(prediction.rest, input.metric) * input.step).contiguous();
   const at::Tensor mean = prediction.mean.contiguous();
   p.unit.resize(static_cast<std::size_t>(channels));
   p.gain.resize(p.unit.size());
@@ -144,87 +155,11 @@ TensorProfile fit_tensor(const FitInput& input) {
   for (std::int64_t c = 0; c < channels; ++c) {
     p.mean.push_back(static_cast<float>(mean.const_data_ptr<double>()[c]));
     quantise_channel(p, static_cast<std::size_t>(c), row_of(prediction.weights, c),
-                     row_of(basis, c), reach.const_data_ptr<double>()[c]);
+                     row_of(basis, c), input.reach[static_cast<std::size_t>(c)]);
   }
   p.shape.assign(p.unit.size(), Shape::kBlend);
   p.sigma.assign(p.unit.size(), 0);
   return p;
-}
-
-void CoefficientCounts::add(std::int64_t coefficient, int step, int value) {
-  Table& table = counts_[static_cast<std::size_t>(coefficient)]
-                        [static_cast<std::size_t>(std::clamp(step + kSteps / 2, 0, kSteps - 1))];
-  if (table.empty()) table.resize(kValues);
-  ++table[static_cast<std::size_t>(value + kValues / 2)];
-}
-
-void CoefficientCounts::add(std::int64_t coefficient, double value) {
-  Moments& own = moments_[static_cast<std::size_t>(coefficient)];
-  own.squares += value * value;
-  ++own.count;
-}
-
-int CoefficientCounts::deviation(std::size_t coefficient) const {
-  const Moments& own = moments_[coefficient];
-  const double mean = own.squares / static_cast<double>(std::max<std::uint64_t>(1, own.count));
-  return static_cast<int>(std::lround(0.5 * kOctave * std::log2(std::max(mean, 1e-12))));
-}
-
-CoefficientCounts::Choice CoefficientCounts::choose(std::size_t coefficient) const {
-  struct Entry {
-    int step, value;
-    double count;
-  };
-  std::vector<Entry> entries;
-  for (int s = 0; s < kSteps; ++s) {
-    const Table& table = counts_[coefficient][static_cast<std::size_t>(s)];
-    for (std::size_t v = 0; v < table.size(); ++v) {
-      if (table[v] > 0) {
-        entries.push_back({s - kSteps / 2, static_cast<int>(v) - kValues / 2, double(table[v])});
-      }
-    }
-  }
-  constexpr int kAround = 12;  // places of the grid: what a shape can be off its own deviation
-  const Classes& classes = Classes::get();
-  const int own = std::clamp(deviation(coefficient), -127, kMostSigma);
-  Choice best{Shape::kBlend, own, static_cast<std::int64_t>(coefficient)};
-  double least = INFINITY;
-  for (int shape = 0; shape < kShapes; ++shape) {
-    const int narrowest = kLeastCoded[static_cast<std::size_t>(shape)];
-    for (int sigma = std::max(narrowest, own - kAround);
-         sigma <= std::min(kMostSigma, own + kAround); ++sigma) {
-      double bits = 0;
-      for (const Entry& entry : entries) {
-        bits += entry.count * classes.cost_bits(static_cast<Shape>(shape),
-                                                sigma - kOctave / 2 * entry.step, entry.value);
-        if (bits >= least) break;
-      }
-      if (bits >= least) continue;
-      least = bits;
-      best.shape = static_cast<Shape>(shape);
-      best.sigma = sigma;
-    }
-  }
-  // Narrower than any that is coded: its own deviation, for finer steps than the profile's.
-  if (own < kLeastCoded[static_cast<std::size_t>(best.shape)] + 2) best.sigma = own;
-  return best;
-}
-
-void CoefficientCounts::choose_classes(TensorProfile& p) const {
-  std::vector<Choice> choices;
-  for (std::size_t k = 0; k < counts_.size(); ++k) choices.push_back(choose(k));
-  std::stable_sort(choices.begin(), choices.end(),
-                   [](const Choice& a, const Choice& b) { return a.sigma > b.sigma; });
-  std::vector<std::int8_t> basis(p.basis.size());
-  for (std::size_t k = 0; k < choices.size(); ++k) {
-    p.shape[k] = choices[k].shape;
-    p.sigma[k] = static_cast<std::int8_t>(choices[k].sigma);
-    for (std::int64_t c = 0; c < p.channels; ++c) {
-      basis[static_cast<std::size_t>(c * p.channels) + k] =
-          p.basis[static_cast<std::size_t>(c * p.channels + choices[k].coefficient)];
-    }
-  }
-  p.basis = std::move(basis);
 }
 
 }  // namespace kv

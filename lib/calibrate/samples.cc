@@ -67,32 +67,68 @@ std::string path_of(const Session& session, const SampleOptions& options,
                      xxh3_64(std::as_bytes(std::span(ids)), seed));
 }
 
+struct Windows {
+  std::vector<std::vector<std::int32_t>> ids;  // those held out last
+  std::size_t fitted = 0;
+};
+
+Windows windows_of(const Tokenizer& tokenizer, const std::vector<Document>& documents,
+                   const SampleOptions& options) {
+  const auto window = static_cast<std::size_t>(options.window);
+  std::vector<std::vector<std::int32_t>> texts;
+  for (const Document& document : documents) {
+    texts.push_back(document.tokens ? *document.tokens : tokenizer.encode(document.text, false));
+  }
+  const std::int64_t most =
+      options.most_tokens + static_cast<std::int64_t>(options.held_out) * options.window;
+  std::vector<std::vector<std::int32_t>> all;
+  std::int64_t taken = 0;
+  bool more = true;
+  for (std::size_t begin = 0; more && taken < most; begin += window) {
+    more = false;
+    for (const std::vector<std::int32_t>& text : texts) {
+      if (begin >= text.size() || taken >= most) continue;
+      more = true;
+      const std::size_t count = std::min(window, text.size() - begin);
+      if (count < static_cast<std::size_t>(kLeastWindow)) continue;
+      const auto first = text.begin() + static_cast<std::ptrdiff_t>(begin);
+      all.emplace_back(first, first + static_cast<std::ptrdiff_t>(count));
+      taken += static_cast<std::int64_t>(count);
+    }
+  }
+  // Held out evenly from all.
+  const std::size_t held = all.size() >= 4 * options.held_out ? options.held_out : 0;
+  Windows out{.fitted = all.size() - held};
+  std::vector<std::vector<std::int32_t>> last;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const bool is_held = (i + 1) * held / all.size() > i * held / all.size();
+    (is_held ? last : out.ids).push_back(std::move(all[i]));
+  }
+  for (auto& ids : last) out.ids.push_back(std::move(ids));
+  return out;
+}
+
 }  // namespace
 
 Samples::Samples(const Session& session, const std::vector<Document>& documents,
                  const SampleOptions& options) {
   fs::create_directories(options.work_dir);
-  std::int64_t taken = 0;
-  for (const Document& document : documents) {
-    const std::vector<std::int32_t> all =
-        document.tokens ? *document.tokens : session.tokenizer->encode(document.text, false);
-    for (std::size_t begin = 0; begin < all.size() && taken < options.most_tokens;
-         begin += static_cast<std::size_t>(options.window)) {
-      const std::size_t end =
-          std::min(all.size(), begin + static_cast<std::size_t>(options.window));
-      const std::vector<std::int32_t> ids(all.begin() + static_cast<std::ptrdiff_t>(begin),
-                                          all.begin() + static_cast<std::ptrdiff_t>(end));
-      if (static_cast<std::int64_t>(ids.size()) < kLeastWindow) continue;
-      const std::string path = path_of(session, options, ids);
-      if (!fs::exists(path)) prefill(session, ids, path, options, files_.size());
-      files_.push_back(std::make_unique<IndexedFile>(path));
-      importance_.push_back(files_.back()->importance(0));
-      add_metrics(path);
-      taken += static_cast<std::int64_t>(ids.size());
-      if (options.on_tokens) options.on_tokens(static_cast<std::int64_t>(ids.size()));
-    }
+  const Windows windows = windows_of(*session.tokenizer, documents, options);
+  if (windows.ids.empty()) fail_input("the texts have no {} tokens in one piece", kLeastWindow);
+  fitted_ = windows.fitted;
+  if (options.on_total) {
+    std::int64_t total = 0;
+    for (const auto& ids : windows.ids) total += static_cast<std::int64_t>(ids.size());
+    options.on_total(total, fitted_, windows.ids.size() - fitted_);
   }
-  if (files_.empty()) fail_input("the texts have no {} tokens in one piece", kLeastWindow);
+  for (const std::vector<std::int32_t>& ids : windows.ids) {
+    const std::string& path = paths_.emplace_back(path_of(session, options, ids));
+    if (!fs::exists(path)) prefill(session, ids, path, options, files_.size());
+    files_.push_back(std::make_unique<IndexedFile>(path));
+    importance_.push_back(files_.back()->importance(0));
+    if (files_.size() <= fitted_) add_metrics(path);
+    if (options.on_tokens) options.on_tokens(static_cast<std::int64_t>(ids.size()));
+  }
 }
 
 void Samples::prefill(const Session& session, const std::vector<std::int32_t>& ids,

@@ -1,5 +1,7 @@
 #include "kv/calibrate/sensitivity.hh"
 
+#include "kv/codec/clp_tensor.hh"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Generator.h>
@@ -16,7 +18,9 @@
 namespace kv {
 namespace {
 
-// A window of the samples: its cache, and the text at its end.
+// A window of the samples: its cache, the text at its end, and behind that a part of the cache's
+// own text once more. What a model reads out of its cache word by word is as much asked of it as
+// what comes next, and other tensors do it.
 class Probe {
  public:
   Probe(const Session& session, const Samples& samples, std::size_t window,
@@ -24,11 +28,16 @@ class Probe {
       : model_(*session.model),
         samples_(samples),
         window_(window),
+        continuation_(continuation),
         context_(samples.tokens(window) - continuation),
-        cache_(model_.make_cache({.capacity = samples.tokens(window)})) {
-    const std::vector<std::int32_t> ids = samples.ids(window);
-    cache_.extend(0, samples.tokens(window));
-    slots_.resize(static_cast<std::size_t>(continuation));
+        cache_(model_.make_cache({.capacity = samples.tokens(window) + continuation})) {
+    std::vector<std::int32_t> ids = samples.ids(window);
+    const auto again = static_cast<std::size_t>((context_ - continuation) / 3);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(continuation); ++i) {
+      ids.push_back(ids[again + i]);
+    }
+    cache_.extend(0, samples.tokens(window) + continuation);
+    slots_.resize(static_cast<std::size_t>(2 * continuation));
     std::iota(slots_.begin(), slots_.end(), context_);
     at::Tensor hidden = model_.embed(std::span(ids).subspan(static_cast<std::size_t>(context_)));
     for (std::int64_t layer = 0; layer < layers(); ++layer) {
@@ -39,8 +48,9 @@ class Probe {
     reference_ = at::log_softmax(model_.logits(hidden), 1);
   }
 
-  // With `noise` [context, channels] added to one tensor. Layers must be asked for from the last to
-  // the first: each call leaves the rows behind the context changed from its layer on.
+  // With `noise` [context, channels] added to one tensor: the geometric mean of what it does to the
+  // text's end and to the repetition, which it does far more to. Layers must be asked for from the
+  // last to the first: each call leaves the rows behind the context changed from its layer on.
   double divergence(std::int64_t layer, CachePart part, const at::Tensor& noise) {
     const TensorView clean = rows(layer, part);
     const at::Tensor noisy = (floats(clean) + noise).contiguous();
@@ -52,7 +62,11 @@ class Probe {
     for (std::int64_t l = layer; l < layers(); ++l) model_.run_layer(l, hidden, slots_, cache_);
     restore(layer, part);
     const at::Tensor answer = at::log_softmax(model_.logits(hidden), 1);
-    return (reference_.exp() * (reference_ - answer)).sum(1).mean().item<double>();
+    const at::Tensor by_token = (reference_.exp() * (reference_ - answer)).sum(1);
+    const auto mean = [&](std::int64_t first) {
+      return by_token.narrow(0, first, continuation_).mean().item<double>();
+    };
+    return std::sqrt(std::max(mean(0), 1e-12) * std::max(mean(continuation_), 1e-12));
   }
 
   std::int64_t context() const { return context_; }
@@ -70,30 +84,47 @@ class Probe {
   const Model& model_;
   const Samples& samples_;
   std::size_t window_;
-  std::int64_t context_;
+  std::int64_t continuation_, context_;
   KvCache cache_;
   std::vector<std::int64_t> slots_;
   std::vector<at::Tensor> inputs_;
   at::Tensor reference_;
 };
 
-// Errors as the codec makes them: of a coefficient uniform within its step, but never more than the
-// coefficient itself; none of the first token, which is stored as it is.
-at::Tensor noise_of(const TensorProfile& profile, std::int64_t tokens, at::Generator& random) {
+// How far errors of coefficients reach, in the profile's steps, f32 [tokens, coefficients]: over a
+// token's step, but never over the coefficient itself; not at all where it is stored as it is.
+struct Errors {
+  at::Tensor reach;
+  double active = 0;  // share of those that a step limits: whose bits a finer step costs
+};
+
+Errors errors_of(const TensorProfile& profile, const std::vector<std::int8_t>& steps) {
+  const auto tokens = static_cast<std::int64_t>(steps.size());
+  std::vector<float> widths;
+  for (const std::int8_t place : profile.sigma) {
+    widths.push_back(std::exp2(static_cast<float>(place) / float{kOctave}) * std::sqrt(12.0f));
+  }
+  Errors out{.reach = at::empty({tokens, profile.channels}, at::TensorOptions(at::kFloat))};
+  float* to = out.reach.mutable_data_ptr<float>();
+  for (const std::int8_t step : steps) {
+    const float whole = step > kExactStep ? std::exp2(0.5f * static_cast<float>(step)) : 0;
+    for (const float width : widths) {
+      *to++ = std::min(whole, width);
+      if (whole > 0) out.active += std::min(1.0, std::pow(double{width / whole}, 2));
+    }
+  }
+  out.active /= static_cast<double>(out.reach.numel());
+  return out;
+}
+
+at::Tensor basis_of(const TensorProfile& profile) {
   const std::int64_t n = profile.channels;
   at::Tensor basis = at::empty({n, n}, at::TensorOptions(at::kFloat));
   float* at = basis.mutable_data_ptr<float>();
   for (std::int64_t c = 0; c < n; ++c) {
-    for (std::int64_t k = 0; k < n; ++k) {
-      const double sigma = std::exp2(profile.sigma[static_cast<std::size_t>(k)] / double{kOctave});
-      *at++ =
-          static_cast<float>(profile.basis_value(c, k) * std::min(1.0, sigma * std::sqrt(12.0)));
-    }
+    for (std::int64_t k = 0; k < n; ++k) *at++ = static_cast<float>(profile.basis_value(c, k));
   }
-  const at::Tensor uniform = at::rand({tokens, n}, random, at::TensorOptions(at::kFloat)) - 0.5;
-  at::Tensor noise = at::matmul(uniform, basis.t());
-  noise.narrow(0, 0, 1).zero_();
-  return noise;
+  return basis;
 }
 
 }  // namespace
@@ -102,16 +133,23 @@ StepTable measure_sensitivity(const Session& session, const Samples& samples,
                               const Profile& profile, const SensitivityOptions& options) {
   StepTable sums;
   at::Generator random = at::detail::createCPUGenerator(options.seed);
-  const std::size_t windows = std::min(options.windows, samples.windows());
+  const std::size_t windows = std::min(options.windows, samples.fitted());
   for (std::size_t w = 0; w < windows; ++w) {
     const std::int64_t continuation = std::min(options.continuation, samples.tokens(w) / 4);
     Probe probe(session, samples, w, continuation);
     for (auto tensor = profile.tensors.rbegin(); tensor != profile.tensors.rend(); ++tensor) {
       const CachePart part =
           tensor->kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues;
-      sums[{tensor->layer, tensor->kind}] +=
-          probe.divergence(tensor->layer, part, noise_of(*tensor, probe.context(), random)) /
-          static_cast<double>(windows);
+      const auto importance = samples.importance(w, tensor->layer, tensor->kind);
+      const Errors errors = errors_of(
+          *tensor,
+          steps_from_importance(importance.first(static_cast<std::size_t>(probe.context()))));
+      const at::Tensor uniform =
+          at::rand(errors.reach.sizes(), random, at::TensorOptions(at::kFloat)) - 0.5;
+      const at::Tensor noise = at::matmul(uniform * errors.reach, basis_of(*tensor).t());
+      sums[{tensor->layer, tensor->kind}] += probe.divergence(tensor->layer, part, noise) /
+                                             std::max(errors.active, 1e-3) /
+                                             static_cast<double>(windows);
       if (options.on_tensor) options.on_tensor();
     }
   }

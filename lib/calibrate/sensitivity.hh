@@ -16,12 +16,13 @@ struct SensitivityOptions {
   std::function<void()> on_tensor;
 };
 
-// Nats a token (Kullback-Leibler, mean) by tensor, for errors at the profile's steps.
+// By tensor: nats a token (Kullback-Leibler, mean) for errors at the profile's steps and those of
+// the tokens' importance, over the share of coefficients whose bits a finer step costs.
 StepTable measure_sensitivity(const Session& session, const Samples& samples,
                               const Profile& profile, const SensitivityOptions& options);
 
-// Steps at which a further bit gains the same in every tensor: where the divergence goes with the
-// square of the step, each tensor's share of it is then the same. `share` multiplies them all.
+// Steps at which a further bit gains the same in every tensor, by `divergence` of the measure
+// above, which goes with the square of the step. `share` multiplies them all.
 StepTable balanced_steps(const StepTable& steps, const StepTable& divergence, double share);
 
 }  // namespace kv

@@ -47,17 +47,22 @@ int place_of(double variance) {
   return place;
 }
 
-}  // namespace
-
-ClassChoice choose_class(std::span<const ValueCount> counts, int least, int most) {
-  static const Costs costs;
-  constexpr int kAround = 10;  // places looked at, either way
+int place_of(std::span<const ValueCount> counts, int otherwise) {
   double sum = 0, total = 0;
   for (const ValueCount& entry : counts) {
     sum += std::ldexp(entry.value * entry.value, entry.half_octaves) * entry.count;
     total += entry.count;
   }
-  const int middle = total > 0 ? place_of(sum / total) : least;
+  return total > 0 ? place_of(sum / total) : otherwise;
+}
+
+}  // namespace
+
+ClassChoice choose_class(std::span<const ValueCount> counts, int least, int most,
+                         std::optional<int> deviation) {
+  static const Costs costs;
+  constexpr int kAround = 10;  // places looked at, either way
+  const int middle = deviation.value_or(place_of(counts, least));
   ClassChoice best;
   std::int64_t best_cost = std::numeric_limits<std::int64_t>::max();
   for (int sigma = std::max(least, std::min(middle, most) - kAround);
@@ -69,7 +74,7 @@ ClassChoice choose_class(std::span<const ValueCount> counts, int least, int most
       }
       if (cost < best_cost) {
         best_cost = cost;
-        best = {static_cast<Shape>(shape), sigma};
+        best = {static_cast<Shape>(shape), sigma, static_cast<double>(cost) / 1024};
       }
     }
   }

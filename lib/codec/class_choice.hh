@@ -1,9 +1,10 @@
 #pragma once
-// Which class codes a channel's integers in the fewest bits. Private to the folder.
+// Which class codes a channel's integers in the fewest bits.
 
 #include "kv/codec/classes.hh"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace kv {
@@ -17,9 +18,12 @@ struct ValueCount {
 
 struct ClassChoice {
   Shape shape = Shape::kGauss;
-  int sigma = 0;  // at the tile's step
+  int sigma = 0;    // at the tile's step
+  double bits = 0;  // of all that was counted
 };
-// Of places `least` to `most`.
-ClassChoice choose_class(std::span<const ValueCount> counts, int least, int most);
+// Of places `least` to `most`, near `deviation`; unset: near that of the values as they are
+// counted, which rounding to 0 makes narrower.
+ClassChoice choose_class(std::span<const ValueCount> counts, int least, int most,
+                         std::optional<int> deviation = {});
 
 }  // namespace kv

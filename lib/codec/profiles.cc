@@ -70,6 +70,14 @@ std::shared_ptr<const Profile> find_profile(const ModelIdentity& model, int leve
   });
 }
 
+std::vector<std::shared_ptr<const Profile>> find_profiles(const ModelIdentity& model) {
+  std::vector<std::shared_ptr<const Profile>> found;
+  for (int level = 0; level <= 9; ++level) {
+    if (auto profile = find_profile(model, level)) found.push_back(std::move(profile));
+  }
+  return found;
+}
+
 void add_profile(std::shared_ptr<const Profile> profile) { g_clp.add(std::move(profile)); }
 
 std::shared_ptr<const Profile> require_profile(std::uint64_t hash, const std::string& place) {

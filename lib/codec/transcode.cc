@@ -1,20 +1,19 @@
 #include "kv/codec/transcode.hh"
 
+#include "clp_choice.hh"
 #include "clp_member.hh"
 #include "ecsq.hh"
 #include "kv/codec/decoded_source.hh"
-#include "kv/codec/profiles.hh"
 #include "kv/container/slice.hh"
 #include "ordered_pool.hh"
 
 #include <algorithm>
-#include <set>
 
 namespace kv {
 namespace {
 
 // Tokens of a tile that are chosen, from the member's first.
-Range chosen(const format::TileHeader& tile, const Range& tokens) {
+Range chosen_tokens(const format::TileHeader& tile, const Range& tokens) {
   const auto begin = static_cast<std::int64_t>(tile.token_begin);
   const std::int64_t end = begin + tile.token_count;
   return {std::max(begin, tokens.first), tokens.last < 0 ? end : std::min(end, tokens.last)};
@@ -31,13 +30,13 @@ class MemberCopy {
       : meta_(meta), place_(place), options_(options) {}
 
   bool wants(const format::TileHeader& tile) const {
-    const Range part = chosen(tile, options_.tokens);
+    const Range part = chosen_tokens(tile, options_.tokens);
     return options_.layers.contains(tile.layer) && part.first < part.last &&
            (!options_.quality || tile.quality <= *options_.quality);
   }
 
   bool stays(const format::TileHeader& tile) const {
-    const Range part = chosen(tile, options_.tokens);
+    const Range part = chosen_tokens(tile, options_.tokens);
     return (!options_.codec ||
             (options_.codec->lossless() && options_.codec->id() == tile.codec)) &&
            part.last - part.first == tile.token_count &&
@@ -52,7 +51,7 @@ class MemberCopy {
   // The tile's chosen tokens in the new form, cut. Called from several threads.
   std::vector<CodedTile> recoded(const Tile& tile) const {
     thread_local Bytes scratch;
-    const Range part = chosen(tile.header, options_.tokens);
+    const Range part = chosen_tokens(tile.header, options_.tokens);
     const bool refined = meta_.quality_layers > 1 && tile.header.codec == format::kEcsq;
     if (tile.header.codec == format::kClp || tile.header.quality > 0 || refined) {
       fail_usage("{}: tokens {} to {} are coded together; cut there, or decode it (kvdecode)",
@@ -120,15 +119,6 @@ void copy_tiles(NextTile&& next_tile, Writer& writer, const MemberCopy& member, 
   pool.finish();
 }
 
-std::string why_no_profile(const Meta& meta, int level) {
-  if (meta.rope_applied) return "keys have RoPE applied; import it again without";
-  return fmt::format(
-      "no profile of model '{}' for level {}; make it: kvcalibrate -m {} -l {} TEXT... -o "
-      "FILE.kvp, "
-      "and name its folder in KVTOOLS_PROFILES",
-      meta.model.name, level, meta.model.name, level);
-}
-
 // Raw tiles of one layer, cut to at most so many tokens, in the order of the format.
 std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, const Meta& meta) {
   std::vector<OwnedTile> parts;
@@ -159,35 +149,22 @@ std::vector<OwnedTile> cut(std::vector<OwnedTile> tiles, std::int64_t tokens, co
   return parts;
 }
 
-// The profile to code a member with: the one that was given, if it is of the member's model. Null
-// where there is none and `otherwise` says how to do without.
-std::shared_ptr<const Profile> profile_for(const Meta& meta, const ClpOptions& options,
-                                           bool otherwise, const std::string& place) {
-  if (options.profile && !meta.rope_applied) {
-    const std::string& of = options.profile->model.fingerprint;
-    if (of != meta.model.fingerprint) {
-      fail_input("{}: of model '{}' ({}), the profile is of '{}' ({})", place, meta.model.name,
-                 meta.model.fingerprint, options.profile->model.name, of);
-    }
-    return options.profile;
-  }
-  auto profile = meta.rope_applied ? nullptr : find_profile(meta.model, options.level);
-  if (!profile && !otherwise) {
-    fail_input("{}: {}", place, why_no_profile(meta, options.level));
-  }
-  return profile;
-}
-
 using Layer = std::vector<OwnedTile>;
 
-// A layer at a time: the codec `clp` needs the ones before, and small tiles are joined.
-void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
-                   const Meta& meta, std::int64_t tokens_per_tile,
-                   const std::function<Layer(Layer)>& encode) {
+// A layer at a time: the codec `clp` needs the ones before, and small tiles are joined. Returns
+// bits a value of what was coded.
+double encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& member,
+                     const Meta& meta, std::int64_t tokens_per_tile,
+                     const std::function<Layer(Layer)>& encode) {
   Layer layer;
+  double bits = 0, values = 0;
   const auto flush = [&] {
     for (const OwnedTile& tile : encode(cut(std::move(layer), tokens_per_tile, meta))) {
       writer.write_tile(tile.header, tile.data);
+      if (tile.header.codec == format::kRaw) continue;
+      const TensorView shape = meta.shape_of(tile.header);
+      bits += 8.0 * static_cast<double>(tile.data.size());
+      values += static_cast<double>(shape.shape[0] * shape.row_values());
     }
     layer.clear();
   };
@@ -197,6 +174,7 @@ void encode_layers(DecodedSource& source, Writer& writer, const MemberCopy& memb
       layer.push_back({part.header, std::move(part.data), 0});
   }
   if (!layer.empty()) flush();
+  return bits / std::max(values, 1.0);
 }
 
 Layer encode_each(Layer raw, const EcsqCodec& codec, const Meta& meta, int threads) {
@@ -247,7 +225,7 @@ void require_members(const std::vector<Range>& members, const TileSource& source
 
 void transcode(TileSource& source, Writer& writer, const TranscodeOptions& options) {
   std::uint64_t taken = 0;
-  std::set<std::string> told;  // once a model
+  Notes notes(options.note);
   DecodedSource decoded(source, options.layers, options.tokens, options.threads);
   while (const std::optional<Meta> meta = decoded.next_member()) {
     if (!takes(options.members, source.member_index())) continue;
@@ -261,14 +239,12 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
           static_cast<std::uint16_t>(std::min<int>(part.quality_layers, *options.quality + 1));
     }
     ClpOptions clp = options.clp.value_or(ClpOptions{});
+    ChosenStep chosen;
     if (options.clp) {
-      clp.profile = profile_for(*meta, clp, options.ecsq.has_value(), place);
-      if (clp.profile) {
-        part.codec = fmt::format("clp level={} step={}", clp.profile->level, clp.base_step);
-      } else if (options.note && told.insert(why_no_profile(*meta, clp.level)).second) {
-        options.note(fmt::format("{}: coded as ecsq, in more bits than with a profile: {}", place,
-                                 why_no_profile(*meta, clp.level)));
-      }
+      chosen = choose_step(*meta, clp, options.ecsq.has_value(), notes, place);
+      clp.profile = chosen.profile;
+      clp.base_step = chosen.step;
+      if (clp.profile) part.codec = codec_text(chosen);
     }
     if (options.history) {
       part.history.push_back(*options.history);
@@ -298,8 +274,10 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
     } else if (options.clp) {
       ClpMember coder(part, place, options.threads);
       if (clp.use_importance) coder.set_importance(std::move(importance));
-      encode_layers(decoded, writer, member, part, clp.tokens_per_tile,
-                    [&](Layer raw) { return coder.encode(std::move(raw), clp); });
+      const double bits =
+          encode_layers(decoded, writer, member, part, clp.tokens_per_tile,
+                        [&](Layer raw) { return coder.encode(std::move(raw), clp); });
+      check_drift(chosen, bits, notes, place);
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

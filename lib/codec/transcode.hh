@@ -19,6 +19,8 @@ struct ClpOptions {
   std::shared_ptr<const Profile> profile;  // null: the one of the member's model and of `level`
   int level = 2;
   int base_step = 0;                    // eighths of an octave beside the profile's own step
+  std::optional<double> max_kld;        // instead of a step: what the profiles' maps say of it
+  std::optional<double> max_bits;       // a value, likewise
   std::int64_t tokens_per_tile = 1024;  // at most 2^15
   bool use_importance = true;           // finer steps for tokens that matter, where IMPT says which
 };

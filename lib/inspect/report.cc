@@ -117,6 +117,7 @@ std::string member_text(const MemberReport& report) {
                              chunk.token_begin + chunk.token_count, chunk.bos ? ", BOS" : ""));
   }
   row("importance", importance_text(report));
+  if (meta.codec != "raw") row("codec", meta.codec);
   for (const std::uint64_t profile : report.profiles) {
     row("profile", fmt::format("{:016x}", profile));
   }
