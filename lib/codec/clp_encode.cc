@@ -1,10 +1,9 @@
 // The half of TensorCoder that only encoders use.
 
 #include "clp_forward.hh"
+#include "clp_inverse.hh"
 #include "clp_step.hh"
 #include "clp_tensor.hh"
-
-#include <Eigen/LU>
 
 #include <algorithm>
 #include <bit>
@@ -67,25 +66,22 @@ void TensorCoder::Inverse::split(const TensorProfile& profile) {
 
 const TensorCoder::Inverse& TensorCoder::inverse() const {
   std::call_once(inverse_once_, [&] {
-    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const std::int64_t n = profile_.channels;
-    Matrix basis(n, n);
+    const std::int64_t n = profile_.channels, stride = inverse_stride(n);
+    const auto row_of = [&](std::int64_t i) { return static_cast<std::size_t>(i * stride); };
+    std::vector<float> matrix(row_of(n));
     for (std::int64_t c = 0; c < n; ++c) {
-      const double unit =
-          std::ldexp(static_cast<double>(profile_.unit[static_cast<std::size_t>(c)]),
-                     profile_.gain[static_cast<std::size_t>(c)]);
-      for (std::int64_t k = 0; k < n; ++k) {
-        basis(c, k) = unit * profile_.basis[static_cast<std::size_t>(c * n + k)];
-      }
+      std::copy_n(profile_.basis.begin() + c * n, n, matrix.begin() + c * stride);
     }
-    const Matrix inverted = basis.partialPivLu().inverse();
+    invert(matrix.data(), n);
     auto inverse = std::make_shared<Inverse>();
-    inverse->rows.resize(static_cast<std::size_t>(n * n));
-    for (std::int64_t i = 0; i < n * n; ++i) {
-      // A basis without an inverse is a bad profile; its coefficients become 0.
-      const double value = inverted.data()[i];
-      inverse->rows[static_cast<std::size_t>(i)] =
-          std::isfinite(value) ? static_cast<float>(value) : 0.0f;
+    for (std::int64_t k = 0; k < n; ++k) {
+      for (std::int64_t c = 0; c < n; ++c) {
+        const auto at = static_cast<std::size_t>(c);
+        const float value =
+            matrix[row_of(k) + at] / std::ldexp(profile_.unit[at], profile_.gain[at]);
+        // A basis without an inverse is a bad profile; its coefficients become 0.
+        inverse->rows.push_back(std::isfinite(value) ? value : 0.0f);
+      }
     }
     inverse->split(profile_);
     inverse_ = std::move(inverse);

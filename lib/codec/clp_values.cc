@@ -81,10 +81,10 @@ void PlaceValues(const SymbolPlan& plan, const std::int8_t* values, Quads& out) 
         continue;
       }
       join_rows(rows, joined.data());
-      const std::uint8_t* from = joined.data();
-      for (const std::uint16_t token : plan.lanes(group)) {
-        std::memcpy(to + 4 * token, from, 4);
-        from += 4;
+      const std::span<const std::uint16_t> lanes = plan.lanes(group);
+      HWY_UNROLL(8)
+      for (std::size_t i = 0; i < lanes.size(); ++i) {
+        std::memcpy(to + 4 * lanes[i], joined.data() + 4 * i, 4);
       }
     }
   }
@@ -102,12 +102,12 @@ void TakeValues(const SymbolPlan& plan, const Quads& from, std::int8_t* values) 
         split_rows(quads + 4 * first, rows);
         continue;
       }
-      std::uint8_t* to = joined.data();
-      for (const std::uint16_t token : plan.lanes(group)) {
-        std::memcpy(to, quads + 4 * token, 4);
-        to += 4;
+      const std::span<const std::uint16_t> lanes = plan.lanes(group);
+      HWY_UNROLL(8)
+      for (std::size_t i = 0; i < lanes.size(); ++i) {
+        std::memcpy(joined.data() + 4 * i, quads + 4 * lanes[i], 4);
       }
-      std::fill(to, joined.data() + joined.size(), kZero);  // lanes that stay idle
+      std::fill(joined.begin() + 4 * lanes.size(), joined.end(), kZero);  // lanes that stay idle
       split_rows(joined.data(), rows);
     }
   }
