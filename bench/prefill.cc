@@ -1,11 +1,14 @@
 // The engine of prefill.py: reads one request a line, answers with one JSON line.
 //
 //   prefill_bench MODEL COMPUTE THREADS
-//   peak            multiply-adds a second of a matrix multiplication of the model's dtype
+//   peak            multiply-adds a second of a matrix multiplication of the model's dtype; with
+//   AMX
+//                   also what its instruction does on registers alone, on all threads
 //   prefill N       N tokens into an empty cache, logits of the last row
 //   importance N    the same with the tokens' importance
 //   decode N        16 tokens, one by one, behind a cache of N
 
+#include "kv/kernels/bf16_product.hh"
 #include "kv/model/model.hh"
 
 #include <ATen/core/Tensor.h>
@@ -61,13 +64,45 @@ double peak_macs_per_second(const kv::Model& model) {
   return static_cast<double>(kSide * kSide * kSide) / best;
 }
 
+// One thread's; 0 without AMX.
+double register_macs_per_second() {
+  double best = 1e9;
+#if defined(__x86_64__)
+  if (kv::product_targets().front() != kv::ProductTarget::kAmx) return 0;
+  constexpr int kLoops = 20000;
+  struct {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } const config;
+  __asm__ volatile("ldtilecfg %0" ::"m"(config));
+  for (int round = 0; round < 20; ++round) {
+    const auto start = Clock::now();
+    for (int i = 0; i < kLoops; ++i) {
+      __asm__ volatile(
+          "tdpbf16ps %%tmm6, %%tmm4, %%tmm0\ntdpbf16ps %%tmm7, %%tmm4, %%tmm1\n"
+          "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\ntdpbf16ps %%tmm7, %%tmm5, %%tmm3"
+          :);
+    }
+    best = std::min(best, seconds_since(start));
+  }
+  __asm__ volatile("tilerelease" :);
+  return 4.0 * kLoops * 16 * 16 * 32 / best;
+#else
+  return 0;
+#endif
+}
+
 void answer(const kv::Model& model, const std::string& request) {
   std::istringstream in(request);
   std::string what;
   std::int64_t tokens = 0;
   in >> what >> tokens;
   if (what == "peak") {
-    fmt::print("{{\"macs_per_second\": {:.4g}}}\n", peak_macs_per_second(model));
+    const double registers =
+        model.compute() == kv::DType::kBF16 ? model.threads() * register_macs_per_second() : 0;
+    fmt::print("{{\"macs_per_second\": {:.4g}, \"on_registers\": {:.4g}}}\n",
+               peak_macs_per_second(model), registers);
     return;
   }
   constexpr int kDecoded = 16;

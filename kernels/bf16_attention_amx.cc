@@ -5,13 +5,18 @@
 namespace kv {
 namespace {
 
-constexpr std::int64_t kRows = 32;  // queries at a time: two tiles
-constexpr std::int64_t kKeys = Bf16Attention::kTileKeys * Bf16Attention::kMostTiles;
+// Queries and keys at a time: two tiles, and as many keys as let two rounds of scores and
+// probabilities, 48 KB, stay in the first-level cache.
+constexpr std::int64_t kRows = 32, kKeys = 128;
 
-// Of kRows queries, first scores, then probabilities: 48 KB.
 struct Scratch {
-  alignas(64) float scores[kRows * kKeys];
-  alignas(64) std::uint16_t probabilities[kRows * kKeys];
+  alignas(64) float scores[2][kRows * kKeys];
+  alignas(64) std::uint16_t probabilities[2][kRows * kKeys];
+};
+
+// Some queries and some keys: what is scored, softened and weighed at a time.
+struct Part {
+  std::int64_t query, queries, key, keys;
 };
 
 // Tiles 0 to 3 are sums, 4 and 5 the left side, 6 and 7 the right.
@@ -41,9 +46,11 @@ void store_sums(float* to, std::int64_t stride) {
   memory_barrier();
 }
 
-template <bool kTwoTiles>
-void score(const Bf16Attention& block, const std::uint16_t* queries, Scratch& scratch) {
-  for (std::int64_t key = 0; key < 64 * block.tiles; key += 32) {
+// `meanwhile` is called at each step of the tiles, which leave the vectors idle.
+template <bool kTwoTiles, typename F>
+void score(const Bf16Attention& block, const Part& part, float* scores, F&& meanwhile) {
+  const std::uint16_t* queries = block.queries + part.query * block.k_dim;
+  for (std::int64_t key = part.key; key < part.key + part.keys; key += 32, scores += 32) {
     const std::uint16_t* keys = block.keys + key / 64 * 64 * block.k_dim + key % 64 * 2;
     _tile_zero(0);
     _tile_zero(1);
@@ -53,44 +60,50 @@ void score(const Bf16Attention& block, const std::uint16_t* queries, Scratch& sc
     }
     for (std::int64_t i = 0; i < block.k_dim; i += 32) {
       multiply_step<kTwoTiles>(queries + i, block.k_dim, keys + i * 64, 128);
+      meanwhile();
     }
-    store_sums<kTwoTiles>(scratch.scores + key, kKeys);
+    store_sums<kTwoTiles>(scores, kKeys);
   }
 }
 
-template <bool kTwoTiles>
-void weigh(const Bf16Attention& block, const Scratch& scratch, float* output) {
+template <bool kTwoTiles, typename F>
+void weigh(const Bf16Attention& block, const Part& part, const std::uint16_t* probabilities,
+           F&& meanwhile) {
+  const std::uint16_t* values = block.values + part.key * block.v_dim;
   for (std::int64_t column = 0; column < block.v_dim; column += 32) {
-    float* to = output + column;
+    float* to = block.output + part.query * block.v_dim + column;
     _tile_loadd(0, to, 4 * block.v_dim);
     _tile_loadd(1, to + 16, 4 * block.v_dim);
     if (kTwoTiles) {
       _tile_loadd(2, to + 16 * block.v_dim, 4 * block.v_dim);
       _tile_loadd(3, to + 16 * block.v_dim + 16, 4 * block.v_dim);
     }
-    for (std::int64_t key = 0; key < 64 * block.tiles; key += 32) {
-      multiply_step<kTwoTiles>(scratch.probabilities + key, kKeys,
-                               block.values + key * block.v_dim + 2 * column, 2 * block.v_dim);
+    for (std::int64_t key = 0; key < part.keys; key += 32) {
+      multiply_step<kTwoTiles>(probabilities + key, kKeys, values + key * block.v_dim + 2 * column,
+                               2 * block.v_dim);
+      meanwhile();
     }
     store_sums<kTwoTiles>(to, block.v_dim);
   }
 }
 
 // Minus infinity where the key is behind the row or out of its window.
-void hide(const Bf16Attention& block, std::int32_t position, float* scores) {
+void hide(const Bf16Attention& block, std::int32_t position, const Part& part, float* scores) {
   const __m512i row = _mm512_set1_epi32(position);
   const __m512i before = _mm512_set1_epi32(
       block.window > 0 ? static_cast<std::int32_t>(position - block.window) : INT32_MIN);
   const __m512 infinity = _mm512_set1_ps(-__builtin_inff());
-  for (std::int64_t key = 0; key < 64 * block.tiles; key += 16) {
-    const __m512i keys = _mm512_loadu_si512(block.key_positions + key);
+  for (std::int64_t key = 0; key < part.keys; key += 16) {
+    const __m512i keys = _mm512_loadu_si512(block.key_positions + part.key + key);
     const __mmask16 hidden =
         _mm512_cmpgt_epi32_mask(keys, row) | _mm512_cmple_epi32_mask(keys, before);
-    _mm512_mask_store_ps(scores + key, hidden, infinity);
+    // All of it is stored: what a masked store wrote could not be read back at once.
+    const __m512 seen = _mm512_mask_mov_ps(_mm512_load_ps(scores + key), hidden, infinity);
+    _mm512_store_ps(scores + key, seen);
   }
 }
 
-float greatest(const float* scores, std::int64_t keys) {
+__m512 greatest(const float* scores, std::int64_t keys) {
   __m512 max[4];
   for (int i = 0; i < 4; ++i) max[i] = _mm512_load_ps(scores + 16 * i);
   for (std::int64_t key = 64; key < keys; key += 64) {
@@ -98,8 +111,7 @@ float greatest(const float* scores, std::int64_t keys) {
       max[i] = _mm512_max_ps(max[i], _mm512_load_ps(scores + key + 16 * i));
     }
   }
-  return _mm512_reduce_max_ps(
-      _mm512_max_ps(_mm512_max_ps(max[0], max[1]), _mm512_max_ps(max[2], max[3])));
+  return _mm512_max_ps(_mm512_max_ps(max[0], max[1]), _mm512_max_ps(max[2], max[3]));
 }
 
 // To probabilities; their sum.
@@ -119,18 +131,16 @@ float exponentials(const float* scores, std::int64_t keys, float slope, float ma
   return _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
 }
 
-void soften(const Bf16Attention& block, std::int64_t query, std::int64_t in_unit,
-            Scratch& scratch) {
-  float* scores = scratch.scores + in_unit * kKeys;
+void soften_row(const Bf16Attention& block, std::int64_t query, const Part& part, float* scores,
+                std::uint16_t* probabilities) {
   if (block.key_positions != nullptr) {
-    hide(block, block.positions[query / block.group], scores);
+    hide(block, block.positions[query / block.group], part, scores);
   }
-  const std::int64_t keys = 64 * block.tiles;
   const float slope = 1.44269504f * block.scale;
-  const float before = block.max[query], here = greatest(scores, keys);
-  float max = before;
-  if (here > before) {
-    max = block.max[query] = here;
+  const float before = block.max[query];
+  const __m512 max = greatest(scores, part.keys);
+  if (_mm512_cmp_ps_mask(max, _mm512_set1_ps(before), _CMP_GT_OQ) != 0) {
+    const float here = block.max[query] = _mm512_reduce_max_ps(max);
     const __m512 factor = exp2_coarse(_mm512_set1_ps((before - here) * slope));
     block.sum[query] *= _mm512_cvtss_f32(factor);
     float* output = block.output + query * block.v_dim;
@@ -138,17 +148,62 @@ void soften(const Bf16Attention& block, std::int64_t query, std::int64_t in_unit
       _mm512_storeu_ps(output + i, _mm512_mul_ps(_mm512_loadu_ps(output + i), factor));
     }
   }
-  block.sum[query] +=
-      exponentials(scores, keys, slope, max, scratch.probabilities + in_unit * kKeys);
+  block.sum[query] += exponentials(scores, part.keys, slope, block.max[query], probabilities);
 }
 
+// The softmax of a part, some rows at a time.
+class Softening {
+ public:
+  Softening(const Bf16Attention& block, const Part& part, float* scores,
+            std::uint16_t* probabilities)
+      : block_(block), part_(part), scores_(scores), probabilities_(probabilities) {}
+
+  void operator()() {
+    for (int i = 0; i < 2 && row_ < part_.queries; ++i) {
+      soften_row(block_, part_.query + row_, part_, scores_ + row_ * kKeys,
+                 probabilities_ + row_ * kKeys);
+      ++row_;
+    }
+  }
+  void finish() {
+    while (row_ < part_.queries) (*this)();
+    memory_barrier();
+  }
+
+ private:
+  const Bf16Attention& block_;
+  Part part_;
+  float* scores_;
+  std::uint16_t* probabilities_;
+  std::int64_t row_ = 0;
+};
+
+// `units` of `size` queries each, of which one follows the other through the same keys, so that
+// while one is softened the next is scored and the one before is weighed.
 template <bool kTwoTiles>
-void attend_unit(const Bf16Attention& block, std::int64_t first, std::int64_t count,
-                 Scratch& scratch) {
-  score<kTwoTiles>(block, block.queries + first * block.k_dim, scratch);
-  for (std::int64_t i = 0; i < count; ++i) soften(block, first + i, i, scratch);
-  memory_barrier();
-  weigh<kTwoTiles>(block, scratch, block.output + first * block.v_dim);
+void attend_units(const Bf16Attention& block, std::int64_t first, std::int64_t units,
+                  std::int64_t size, Scratch& scratch) {
+  const std::int64_t all_keys = block.tiles * Bf16Attention::kTileKeys;
+  const std::int64_t count = (all_keys + kKeys - 1) / kKeys * units;
+  const auto part_of = [&](std::int64_t i) {
+    const std::int64_t key = i / units * kKeys;
+    return Part{first + i % units * size, size, key,
+                all_keys - key < kKeys ? all_keys - key : kKeys};
+  };
+  const auto idle = [] {};
+  score<kTwoTiles>(block, part_of(0), scratch.scores[0], idle);
+  for (std::int64_t i = 0; i < count; ++i) {
+    Softening softening(block, part_of(i), scratch.scores[i % 2], scratch.probabilities[i % 2]);
+    const auto* before = scratch.probabilities[1 - i % 2];
+    // The rows that are softened are the same: their output is weighed first.
+    if (units == 1 && i > 0) weigh<kTwoTiles>(block, part_of(i - 1), before, idle);
+    if (i + 1 < count) {
+      score<kTwoTiles>(block, part_of(i + 1), scratch.scores[1 - i % 2], softening);
+    }
+    if (units > 1 && i > 0) weigh<kTwoTiles>(block, part_of(i - 1), before, softening);
+    softening.finish();
+  }
+  weigh<kTwoTiles>(block, part_of(count - 1), scratch.probabilities[1 - count % 2], idle);
 }
 
 }  // namespace
@@ -157,16 +212,14 @@ void attention_amx(const Bf16Attention& block) {
   if (block.tiles == 0) return;
   const UseTiles use;
   Scratch scratch;
-  const std::int64_t queries = block.rows * block.group;
-  std::int64_t first = 0;
-  for (; first + kRows <= queries; first += kRows) attend_unit<true>(block, first, kRows, scratch);
-  const std::int64_t rest = queries - first;
+  const std::int64_t queries = block.rows * block.group, rest = queries % kRows;
+  if (queries >= kRows) attend_units<true>(block, 0, queries / kRows, kRows, scratch);
   if (rest == 0) return;
   configure_tiles(tiles_of_rows(rest));
   if (rest > 16) {
-    attend_unit<true>(block, first, rest, scratch);
+    attend_units<true>(block, queries - rest, 1, rest, scratch);
   } else {
-    attend_unit<false>(block, first, rest, scratch);
+    attend_units<false>(block, queries - rest, 1, rest, scratch);
   }
 }
 

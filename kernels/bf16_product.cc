@@ -22,7 +22,6 @@ struct Entry {
 constexpr Entry kTable[] = {
 #if defined(__x86_64__)
     {ProductTarget::kAmx, "amx", product_amx, cpu_has_amx_bf16},
-    {ProductTarget::kAvx512Bf16, "avx512bf16", product_avx512bf16, cpu_has_avx512_bf16},
 #endif
     {ProductTarget::kScalar, "scalar", product_scalar, [] { return true; }},
 };
@@ -42,9 +41,6 @@ std::atomic<const Entry*>& selected() {
 void require(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
-
-// Below this, one row's instructions cost less than setting up the tiles.
-constexpr std::int64_t kRowsForTiles = 3;
 
 }  // namespace
 
@@ -125,13 +121,7 @@ ProductTarget bf16_product(const Bf16Product& product, std::int64_t first_panel,
                        .out_stride = product.out_stride,
                        .first_panel = first_panel,
                        .end_panel = end_panel};
-  const Entry& entry = *selected().load(std::memory_order_relaxed);
-#if defined(__x86_64__)
-  if (entry.target == ProductTarget::kAmx && job.rows < kRowsForTiles) {
-    return product_avx512bf16(job);
-  }
-#endif
-  return entry.run(job);
+  return selected().load(std::memory_order_relaxed)->run(job);
 }
 
 }  // namespace kv

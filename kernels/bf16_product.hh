@@ -43,10 +43,10 @@ class Bf16Matrix {
   std::uint16_t* data_ = nullptr;  // in storage_
 };
 
-// Scalar is the definition, its sums rounded once. The others' are wrong by up to 2^-18 of the sum
-// of the products' magnitudes where there are up to 2048 inputs, and they may take a subnormal for
-// zero.
-enum class ProductTarget { kScalar, kAvx512Bf16, kAmx };
+// Scalar is the definition, its sums rounded once. AMX's are wrong by up to 2^-18 of the sum of the
+// products' magnitudes where there are up to 2048 inputs, and it takes a subnormal for zero. A row's
+// bits depend neither on the other rows nor on how the panels are shared.
+enum class ProductTarget { kScalar, kAmx };
 const char* product_target_name(ProductTarget target);
 
 // What this machine and this build can run, the fastest first, kScalar last. The first call asks

@@ -25,7 +25,6 @@ inline constexpr std::int64_t kPanelWidth = 32, kStepValues = 1024, kBlockRows =
 
 using ProductFunction = ProductTarget (*)(const ProductJob&);
 ProductTarget product_scalar(const ProductJob& job);
-ProductTarget product_avx512bf16(const ProductJob& job);
 ProductTarget product_amx(const ProductJob& job);
 
 }  // namespace kv

@@ -83,9 +83,7 @@ std::vector<float> run(const Inputs& inputs, const Bf16Matrix& matrix, ProductEn
                         .out = f32 ? static_cast<void*>(floats.data()) : halves.data(),
                         .out_stride = stride},
                        first, last);
-  // AMX leaves the fewest rows to the other.
-  const bool few = kv::product_target() == ProductTarget::kAmx && inputs.shape.rows < 3;
-  CHECK(target == (few ? ProductTarget::kAvx512Bf16 : kv::product_target()));
+  CHECK(target == kv::product_target());
   if (!f32) {
     for (std::size_t i = 0; i < size; ++i) floats[i] = value_of(halves[i]);
   }
