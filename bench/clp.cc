@@ -9,8 +9,8 @@
 #include "kv/codec/profiles.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/rans.hh"
+#include "kv/kernels/vector_target.hh"
 
-#include <hwy/targets.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -42,14 +42,18 @@ struct InstructionSet {
   kv::DotTarget dot;
   kv::EpilogueTarget epilogue;
   kv::RansTarget rans;
-  bool wide;  // vectors of 512 bits elsewhere too
+  kv::VectorTarget vectors;
 };
 
 constexpr InstructionSet kSets[] = {
-    {kv::DotTarget::kAmx, kv::EpilogueTarget::kAvx512, kv::RansTarget::kAvx512, true},
-    {kv::DotTarget::kAvx512Vnni, kv::EpilogueTarget::kAvx512, kv::RansTarget::kAvx512, true},
-    {kv::DotTarget::kAvxVnni, kv::EpilogueTarget::kAvx2, kv::RansTarget::kAvx2, false},
-    {kv::DotTarget::kAvx2, kv::EpilogueTarget::kAvx2, kv::RansTarget::kAvx2, false},
+    {kv::DotTarget::kAmx, kv::EpilogueTarget::kAvx512, kv::RansTarget::kAvx512,
+     kv::VectorTarget::kAvx512},
+    {kv::DotTarget::kAvx512Vnni, kv::EpilogueTarget::kAvx512, kv::RansTarget::kAvx512,
+     kv::VectorTarget::kAvx512},
+    {kv::DotTarget::kAvxVnni, kv::EpilogueTarget::kAvx2, kv::RansTarget::kAvx2,
+     kv::VectorTarget::kAvx2},
+    {kv::DotTarget::kAvx2, kv::EpilogueTarget::kAvx2, kv::RansTarget::kAvx2,
+     kv::VectorTarget::kAvx2},
 };
 
 bool choose(const InstructionSet& set) {
@@ -63,8 +67,7 @@ bool choose(const InstructionSet& set) {
   kv::set_dot_target(set.dot);
   kv::set_epilogue_target(set.epilogue);
   kv::set_rans_target(set.rans);
-  hwy::DisableTargets(0);
-  if (!set.wide) hwy::DisableTargets(HWY_AVX3 | HWY_AVX3_DL);
+  kv::set_vector_target(set.vectors);
   return true;
 }
 

@@ -2,7 +2,7 @@
 // Measures recipes over windows: encode a window's cache, read it back, run the continuation from
 // it, and compare the predictions with those from the raw cache.
 
-#include "kv/session/session.hh"
+#include "kv/session/cache_load.hh"
 #include "rq_windows.hh"
 
 #include <functional>

@@ -48,6 +48,12 @@ function(kv_library name)
   set_property(GLOBAL APPEND PROPERTY KV_HEADER_FOLDERS ${name})
 endfunction()
 
+# Highway without its library: its headers, whose checks of debug builds would call it.
+function(kv_highway_headers target)
+  target_include_directories(${target} SYSTEM PRIVATE ${hwy_INCLUDE_DIRS})
+  target_compile_definitions(${target} PRIVATE HWY_IS_DEBUG_BUILD=0)
+endfunction()
+
 # kv_tool(kvinfo LIBS ...): tools/kvinfo.cc and the shared tool frame.
 function(kv_tool name)
   cmake_parse_arguments(arg "" "" "LIBS" ${ARGN})

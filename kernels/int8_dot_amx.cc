@@ -1,43 +1,8 @@
+#include "amx_tiles.hh"
 #include "int8_dot_targets.hh"
-
-#include <immintrin.h>
 
 namespace kv {
 namespace {
-
-// The compiler does not know that tile instructions read and write memory.
-void memory_barrier() { __asm__ volatile("" ::: "memory"); }
-
-struct TileConfig {
-  std::uint8_t palette = 1, start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-
-// The tiles belong to a thread, and others use them too (oneDNN in LibTorch): left as they were,
-// but for the tiles' contents, which no function may expect to keep over a call.
-class UseTiles {
- public:
-  UseTiles() {
-    _tile_storeconfig(&before_);
-    memory_barrier();
-    const TileConfig ours;
-    __asm__ volatile("ldtilecfg %0" ::"m"(ours));
-  }
-  ~UseTiles() {
-    if (before_.palette == 0) {
-      _tile_release();
-    } else {
-      __asm__ volatile("ldtilecfg %0" ::"m"(before_));
-    }
-  }
-  UseTiles(const UseTiles&) = delete;
-
- private:
-  TileConfig before_;
-};
 
 constexpr std::int64_t kPairTokens = 32, kPairRowBytes = 4 * kPairTokens, kPairs = 4;
 constexpr std::int64_t kPanelTiles = kPanelQuads / kTileQuads;

@@ -1,5 +1,6 @@
 #include "kv/kernels/rans.hh"
 
+#include "cpu_features.hh"
 #include "kv/kernels/rans_row.hh"
 
 #include <atomic>
@@ -100,19 +101,9 @@ const char* rans_target_name(RansTarget target) {
   return "unknown";
 }
 
-bool rans_has_target([[maybe_unused]] RansTarget target) {
-#ifdef __x86_64__
-  if (target == RansTarget::kAvx2) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("popcnt");
-  }
-  if (target == RansTarget::kAvx512) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
-           __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("popcnt");
-  }
-#endif
+bool rans_has_target(RansTarget target) {
+  if (target == RansTarget::kAvx2) return cpu_has_avx2_group();
+  if (target == RansTarget::kAvx512) return cpu_has_avx512_vbmi2();
   return target == RansTarget::kScalar;
 }
 

@@ -20,16 +20,17 @@ peers_make() {
 llama_cpp_key() { cat "$root"/setup/peers{.txt,-bench.txt,.sh} | sha256sum; }
 llama_cpp_ready() { stamped "$peers/.ready-bench" "$(llama_cpp_key)"; }
 
-# From source, so that it uses all that this CPU has. By clang: g++ 12 drops all but 8 bytes of the
-# AMX tile configuration (its intrinsic does not say that it reads the rest), and llama.cpp then
-# crashes on processors with AMX.
+# From source, so that it uses all that this CPU has. By clang 16: clang 14 does not define
+# __AMX_INT8__, so that llama.cpp would leave AMX alone and take three times as long; g++ 12 drops
+# all but 8 bytes of the tile configuration (its intrinsic does not say that it reads the rest), and
+# llama.cpp then crashes on processors with AMX.
 llama_cpp_make() {
   peers_ready || peers_make
   say "building llama.cpp (some minutes)"
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
     --only-binary :all: -r <(sed '/^# Built here/,$d' "$root/setup/peers-bench.txt")
-  CMAKE_ARGS='-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DCMAKE_C_COMPILER=clang-14
-    -DCMAKE_CXX_COMPILER=clang++-14' "$peers/bin/python" -m pip install --quiet \
+  CMAKE_ARGS='-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DCMAKE_C_COMPILER=clang-16
+    -DCMAKE_CXX_COMPILER=clang++-16' "$peers/bin/python" -m pip install --quiet \
     --disable-pip-version-check --require-hashes --no-cache-dir --force-reinstall --no-deps \
     --no-build-isolation --no-binary :all: \
     -r <(sed -n '/^# Built here/,$p' "$root/setup/peers-bench.txt")

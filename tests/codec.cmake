@@ -4,7 +4,10 @@ kv_test(cachegen LIBS kv_codec)
 kv_test(transcode LIBS kv_codec)
 kv_test(rate_control LIBS kv_codec)
 kv_test(ecsq LIBS kv_codec)
-kv_test(clp LIBS kv_codec kv_kernels PkgConfig::hwy)
+kv_test(thirds LIBS kv_codec)
+kv_test(clp LIBS kv_codec kv_kernels)
+kv_test(clp_damage LIBS kv_codec kv_kernels)
+kv_test(profiles LIBS kv_codec)
 target_compile_definitions(transcode_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(planes LIBS kv_codec)
 kv_fuzz(ecsq LIBS kv_codec)
@@ -20,7 +23,7 @@ target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
 
 # What bench/clp.sh runs.
 add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
-target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::hwy PkgConfig::zstd)
+target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::zstd)
 
 # The decoder for GPUs.
 kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)

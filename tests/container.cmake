@@ -9,8 +9,8 @@ endforeach()
 kv_fuzz(reader LIBS kv_container)
 
 # Golden files: made anew and compared, read and refused, and read by the second decoder.
-add_library(golden_files STATIC golden_good.cc golden_bad.cc golden_lossy.cc)
-target_link_libraries(golden_files PUBLIC kv_container PRIVATE kv_codec)
+add_library(golden_files STATIC golden_good.cc golden_bad.cc golden_lossy.cc golden_clp.cc)
+target_link_libraries(golden_files PUBLIC kv_container PRIVATE kv_codec kv_kernels)
 target_include_directories(golden_files PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 add_executable(make_golden make_golden.cc)
 target_link_libraries(make_golden PRIVATE golden_files)
@@ -28,12 +28,12 @@ endif()
 # And the decoders of the lossy codecs, through the tool.
 if(TARGET kvdecode)
   foreach(codec q8_0 q4_0 kivi cachegen cachegen-code cachegen-code-compact ecsq
-          ecsq-progressive)
+          ecsq-progressive clp clp-steps clp-fine clp-coarse clp-one clp-fp8)
     add_test(NAME golden.lossy.${codec}
              COMMAND sh -c "'$<TARGET_FILE:kvdecode>' --no-history lossy_${codec}.kv | cmp - lossy_${codec}_values.kv"
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/v1)
     set_tests_properties(golden.lossy.${codec} PROPERTIES
-                         ENVIRONMENT KVTOOLS_PROFILES=../lossy.kvprofile)
+                         ENVIRONMENT KVTOOLS_PROFILES=..)
   endforeach()
 endif()
 

@@ -1,5 +1,7 @@
 kv_test(rans LIBS kv_kernels)
 kv_fuzz(rans LIBS kv_kernels)
+kv_test(bf16_attention LIBS kv_kernels)
+kv_test(bf16_product LIBS kv_kernels)
 kv_test(epilogue LIBS kv_kernels)
 kv_test(int8_dot LIBS kv_kernels)
 

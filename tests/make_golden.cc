@@ -1,4 +1,4 @@
-// make_golden FOLDER: writes FOLDER/golden/v1/*.kv, FOLDER/golden/*.kvprofile and
+// make_golden FOLDER: writes FOLDER/golden/v1/*.kv, FOLDER/golden/*.kvprofile, *.kvp and
 // FOLDER/golden-bad/*.kv with *.expected, what the reader says of each. tests/golden and
 // tests/golden-bad are its output, read by a person.
 // make_golden --compare FOLDER: whether FOLDER holds what would be written.
@@ -43,9 +43,11 @@ void make(const std::string& folder) {
   std::filesystem::create_directories(good);
   std::filesystem::create_directories(bad);
   for (const auto& [name, bytes] : kv::golden::good()) emit(good + "/" + name + ".kv", bytes);
-  for (const auto& [name, bytes] : kv::golden::lossy()) {
-    // Beside the streams, for all files there are streams.
-    emit((name.ends_with(".kv") ? good : folder + "/golden") + "/" + name, bytes);
+  for (const auto& files : {kv::golden::lossy(), kv::golden::clp()}) {
+    for (const auto& [name, bytes] : files) {
+      // Profiles beside the streams, for all files there are streams.
+      emit((name.ends_with(".kv") ? good : folder + "/golden") + "/" + name, bytes);
+    }
   }
   std::filesystem::current_path(bad);  // so that messages have no folder in them
   for (const auto& [name, bytes] : kv::golden::bad()) {

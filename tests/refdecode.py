@@ -3,8 +3,8 @@
 
 refdecode.py FILE prints JSON: a list of members, each with its META, token ids, importance (bytes
 of IMPT), and tiles with the SHA-256 of their data; of tiles in the codec "planes" also that of the
-elements, if the program zstd is there, and of those in lossy codecs (refdecode_lossy.py). Exit
-status 3 and one line on stderr: the stream is refused.
+elements, if the program zstd is there, and of those in lossy codecs (refdecode_lossy.py,
+refdecode_ecsq.py, refdecode_clp.py). Exit status 3 and one line on stderr: the stream is refused.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 
+import refdecode_clp
 import refdecode_ecsq
 import refdecode_lossy
 from refdecode_xxh3 import u32, xxh3
@@ -311,6 +312,7 @@ class Stream:
         meta = check_meta(payload)
         tiles, tokens, decoded, entries, index_at = Tiles(meta), None, [], [], 0
         importance = None
+        columns = {}  # of codec 2, by first token
         frames = 1
         while True:
             at = self.at - start
@@ -355,6 +357,9 @@ class Stream:
                         decoded[-1].pop("elements_sha256")
                     elements = refined.elements()
                     tile["elements_sha256"] = hashlib.sha256(elements).hexdigest()
+                if tile["codec"] in refdecode_clp.CODECS and shutil.which("zstd"):
+                    require(tile["quality"] == 0, "a refinement of codec 2")
+                    columns.setdefault(tile["token_begin"], []).append((tile, payload[32:]))
                 decoded.append(tile)
                 entries.append(struct.pack("<QQQQ", at, len(payload), payload_hash, 0)
                                + payload[:32])
@@ -368,6 +373,10 @@ class Stream:
                 break
             else:
                 require(kind != b"META", "second META")
+        for column in columns.values():
+            elements = refdecode_clp.decode_column(column, self.profiles, zstd, require)
+            for (tile, _), of_tile in zip(column, elements):
+                tile["elements_sha256"] = hashlib.sha256(of_tile).hexdigest()
         return {"meta": meta, "tokens": tokens or [], "importance": importance or [],
                 "tiles": decoded, "member_hash": f"{self.chain:016x}"}
 
@@ -383,7 +392,10 @@ def main():
         return 2
     path = pathlib.Path(sys.argv[1])
     profiles = [other.read_bytes() for other in path.parent.glob("../*.kvprofile")]
-    stream = Stream(path.read_bytes(), {xxh3(content): content for content in profiles})
+    by_name = {xxh3(content): content for content in profiles}
+    for content in [other.read_bytes() for other in path.parent.glob("../*.kvp")]:
+        by_name[refdecode_clp.profile_name(content)] = content
+    stream = Stream(path.read_bytes(), by_name)
     try:
         members = list(stream.members())
     except Refused as cause:

@@ -2,6 +2,7 @@
 
 #include "kv/documents/documents.hh"
 #include "kv/generate/generate.hh"
+#include "kv/session/cache_load.hh"
 #include "model_options.hh"
 
 #include <nlohmann/json.hpp>
@@ -91,16 +92,17 @@ int program_body(const Options& o, const kv::Invocation&) {
   model_options.with_head = true;
   const kv::Session session = kv::Session::open(o.model.model, model_options);
   const double model_s = since();
-  std::optional<kv::CacheFile> cache;
+  std::optional<kv::CacheLoad> load;
   const std::int64_t context = session.model->config().context;
   const bool look = !request.cache.empty() || (!o.no_cache && !isatty(STDIN_FILENO));
   if (look)
-    cache = kv::read_cache(kv::Input::open(request.cache), session, {.extra_tokens = context});
+    load = kv::CacheLoad::open(kv::Input::open(request.cache), session, {.extra_tokens = context});
   kv::KvCache empty = session.model->make_cache({.capacity = context});
-  const bool has_cache = cache && !cache->tokens.empty();
-  kv::Start start{cache ? cache->cache : empty, has_cache ? cache->tokens.back() : 0,
-                  kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, !cache)};
-  const double load_s = since() - model_s;
+  const bool has_cache = load && !load->file().tokens.empty();
+  kv::Start start{load ? load->file().cache : empty, has_cache ? load->file().tokens.back() : 0,
+                  kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, !load)};
+  if (load) start.wait = [&](std::int64_t layer) { load->wait(layer); };
+  const double ready_s = since();
 
   std::optional<kv::NpyWriter> logits;
   if (logits_file) logits.emplace(*logits_file, session.model->config().vocab);
@@ -108,7 +110,6 @@ int program_body(const Options& o, const kv::Invocation&) {
     if (logits) logits->row(row);
   };
   ordered_json report = {{"model_load_s", model_s},
-                         {"cache_load_s", load_s},
                          {"cache_tokens", start.cache.size()},
                          {"prompt_tokens", start.prompt.size()}};
   if (!o.score.empty()) {
@@ -128,7 +129,7 @@ int program_body(const Options& o, const kv::Invocation&) {
     const kv::GenerateStats stats = kv::generate(session, start, options);
     kv::print("\n");
     report.update({{"prefill_s", stats.prefill_s},
-                   {"ttft_s", model_s + load_s + stats.first_token_s},
+                   {"ttft_s", ready_s + stats.first_token_s},
                    {"generated", stats.generated},
                    {"tokens_per_s", stats.tokens_per_s},
                    {"stopped_by", stats.stopped_by}});
@@ -136,8 +137,9 @@ int program_body(const Options& o, const kv::Invocation&) {
   if (logits) logits->finish();
   if (logits_file) logits_file->commit();
   if (trace_file) trace_file->commit();
-  report.update(
-      {{"compute", kv::dtype_name(session.model->compute())}, {"device", session.model->device()}});
+  report.update({{"cache_load_s", load ? load->load_s() : 0.0},
+                 {"compute", kv::dtype_name(session.model->compute())},
+                 {"device", session.model->device()}});
   if (o.stats) fmt::print(stderr, "{}\n", report.dump());
   return 0;
 }

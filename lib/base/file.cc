@@ -139,6 +139,10 @@ Bytes Input::read_all(std::uint64_t limit_bytes) {
   return all;
 }
 
+bool Input::mappable() const {
+  return size_bytes_.has_value() && ::lseek(fd_.number(), 0, SEEK_CUR) == 0;
+}
+
 Mapping Input::map() const { return Mapping(fd_.number(), size_bytes_.value(), name_); }
 
 struct Output::State {

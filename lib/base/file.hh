@@ -57,7 +57,9 @@ class Input {
   std::size_t read_some(std::span<std::byte> into);
   // The rest, at most `limit_bytes`; more is kInput.
   Bytes read_all(std::uint64_t limit_bytes);
-  // Regular files only (size_bytes() has a value).
+  // Whether map() shows what read() would give: a regular file of which nothing has been read.
+  bool mappable() const;
+  // The whole file, which must be a regular one (size_bytes() has a value).
   Mapping map() const;
 
  private:

@@ -93,9 +93,8 @@ CacheGenProfile make_cachegen_profile(const std::vector<std::string>& paths, boo
 void add_cachegen_profile(std::shared_ptr<const CacheGenProfile> profile);
 // Of a file, and known too. Throws kInput.
 std::shared_ptr<const CacheGenProfile> read_cachegen_profile(const std::string& path);
-// That of the hash, from KVTOOLS_PROFILES (files, or folders with HASH.kvprofile; separated by
-// colons), <prefix>/share/kvtools/profiles or the user's kvtools/profiles. Kept for later calls.
-// Throws kInput, with `place`, when it is not there.
+// That of the hash, from where profiles lie (see profiles.hh), files *.kvprofile. Kept for later
+// calls. Throws kInput, with `place`, when it is not there.
 std::shared_ptr<const CacheGenProfile> find_cachegen_profile(std::uint64_t hash,
                                                              const std::string& place);
 

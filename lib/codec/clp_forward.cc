@@ -1,5 +1,7 @@
 #include "clp_forward.hh"
 
+#include "kv/kernels/vector_target.hh"
+
 #include <algorithm>
 #include <bit>
 
@@ -227,23 +229,17 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace kv {
-HWY_EXPORT(RestByChannel);
-HWY_EXPORT(ForwardTransform);
-HWY_EXPORT(SplitRest);
-HWY_EXPORT(JoinSums);
-HWY_EXPORT(LargestBits);
-HWY_EXPORT(Quantise);
-void rest_by_channel(const RestJob& job) { HWY_DYNAMIC_DISPATCH(RestByChannel)(job); }
+void rest_by_channel(const RestJob& job) { KV_VECTOR_VARIANTS(RestByChannel).chosen()(job); }
 void forward_transform(const float* matrix, std::int64_t channels, const float* in,
                        std::int64_t tokens, float* out) {
-  HWY_DYNAMIC_DISPATCH(ForwardTransform)(matrix, channels, in, tokens, out);
+  KV_VECTOR_VARIANTS(ForwardTransform).chosen()(matrix, channels, in, tokens, out);
 }
-void split_rest(const SplitJob& job) { HWY_DYNAMIC_DISPATCH(SplitRest)(job); }
-void join_sums(const JoinJob& job) { HWY_DYNAMIC_DISPATCH(JoinSums)(job); }
+void split_rest(const SplitJob& job) { KV_VECTOR_VARIANTS(SplitRest).chosen()(job); }
+void join_sums(const JoinJob& job) { KV_VECTOR_VARIANTS(JoinSums).chosen()(job); }
 void largest_bits(const float* coefficients, std::int64_t channels, std::int64_t tokens,
                   std::int32_t* bits) {
-  HWY_DYNAMIC_DISPATCH(LargestBits)(coefficients, channels, tokens, bits);
+  KV_VECTOR_VARIANTS(LargestBits).chosen()(coefficients, channels, tokens, bits);
 }
-void quantise(const QuantiseJob& job) { HWY_DYNAMIC_DISPATCH(Quantise)(job); }
+void quantise(const QuantiseJob& job) { KV_VECTOR_VARIANTS(Quantise).chosen()(job); }
 }  // namespace kv
 #endif

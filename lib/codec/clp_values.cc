@@ -1,5 +1,7 @@
 #include "clp_values.hh"
 
+#include "kv/kernels/vector_target.hh"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -129,18 +131,15 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace kv {
-HWY_EXPORT(PlaceValues);
-HWY_EXPORT(TakeValues);
-HWY_EXPORT(FindBeyond);
 void place_values(const SymbolPlan& plan, const std::int8_t* values, Quads& out) {
-  HWY_DYNAMIC_DISPATCH(PlaceValues)(plan, values, out);
+  KV_VECTOR_VARIANTS(PlaceValues).chosen()(plan, values, out);
 }
 void take_values(const SymbolPlan& plan, const Quads& from, std::int8_t* values) {
-  HWY_DYNAMIC_DISPATCH(TakeValues)(plan, from, values);
+  KV_VECTOR_VARIANTS(TakeValues).chosen()(plan, from, values);
 }
 void find_beyond(std::span<const RansStep> steps, const std::int8_t* values,
                  std::span<const std::int8_t> most, std::vector<std::uint32_t>& found) {
-  HWY_DYNAMIC_DISPATCH(FindBeyond)(steps, values, most, found);
+  KV_VECTOR_VARIANTS(FindBeyond).chosen()(steps, values, most, found);
 }
 }  // namespace kv
 #endif

@@ -158,4 +158,17 @@ std::optional<Tile> DecodedSource::next_tile() {
   return Tile{state.current.header, state.current.data, state.current.frame_offset};
 }
 
+std::optional<Tile> DecodedSource::next_tile(Bytes& kept) {
+  std::optional<Tile> tile = next_tile();
+  if (!tile) return std::nullopt;
+  if (tile->data.data() == state_->current.data.data()) {
+    std::swap(kept, state_->current.data);  // which is given back for the next one
+    tile->data = kept;
+  } else if (!state_->source.keeps_tiles()) {
+    kept.assign(tile->data.begin(), tile->data.end());
+    tile->data = kept;
+  }
+  return tile;
+}
+
 }  // namespace kv

@@ -19,6 +19,8 @@ class DecodedSource {
   // As TileSource has them. META's codec is as in the file.
   std::optional<Meta> next_member();
   std::optional<Tile> next_tile();
+  // The same; its bytes are in `kept` or in the mapped source, so that they outlive the next call.
+  std::optional<Tile> next_tile(Bytes& kept);
 
  private:
   struct State;

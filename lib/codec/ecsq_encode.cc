@@ -138,14 +138,14 @@ class Encoder {
       most = std::max(most, std::fabs(mean));
       variance += squares / count;
     }
-    // What rounding makes of equal values is no variance.
+    // What a mean lies beside its channel's is seen where steps are finer.
+    scales_.mean_shift = plan_.refinements > 0 ? 5 : 2;
+    // What rounding makes of equal values is no variance: then means are as fine as they can be.
     double base = plan_.step * std::sqrt(variance / static_cast<double>(channels_));
-    if (base < most * 0x1p-20) base = most * 0x1p-12;
+    if (base < most * 0x1p-20) base = std::ldexp(most, scales_.mean_shift - 14);
     if (base == 0) base = 1;
     if (base < kLeastEcsqBase || base > kMostEcsqBase) return false;
     scales_.base = static_cast<float>(base);
-    // What a mean lies beside its channel's is seen where steps are finer.
-    scales_.mean_shift = plan_.refinements > 0 ? 5 : 2;
     const float unit = scales_.mean_unit();
     for (std::int64_t c = 0; c < channels_; ++c) {
       const double mean = std::rint(means[static_cast<std::size_t>(c)] / unit);

@@ -1,6 +1,6 @@
 #pragma once
-// Finding profiles: in $KVTOOLS_PROFILES (files or folders), then where search_folders() looks for
-// "profiles". Files are named *.kvp.
+// Finding profiles of the codec `clp`, files *.kvp: in $KVTOOLS_PROFILES (files or folders), then
+// where search_folders() looks for "profiles".
 
 #include "kv/codec/profile.hh"
 

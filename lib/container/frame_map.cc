@@ -18,12 +18,12 @@ constexpr std::uint64_t kMostResidentBytes = 32u << 20;
 
 }  // namespace
 
-FrameMap::FrameMap(const std::string& path)
-    : input_(Input::open(path)), page_bytes_(static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE))) {
-  if (!input_.size_bytes()) {
+FrameMap::FrameMap(const Input& input)
+    : name_(input.name()), page_bytes_(static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE))) {
+  if (!input.size_bytes()) {
     fail_usage("{}: not a regular file; write it to a file first", name());
   }
-  mapping_ = input_.map();
+  mapping_ = input.map();
   const ByteView all = mapping_.bytes();
   touched_pages_.resize(all.size() / page_bytes_ + 1);
   if (all.empty()) fail_input("{}: empty, not a kv stream; give a .kv file", name());

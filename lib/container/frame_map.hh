@@ -20,10 +20,10 @@ struct Extent {
 // Offsets are from the extent's begin. What does not fit is refused with kInput.
 class FrameMap {
  public:
-  // Throws kUsage when `path` is no regular file, kInput when it does not begin as a kv stream.
-  explicit FrameMap(const std::string& path);
+  // Throws kUsage when the input is no regular file, kInput when it does not begin as a kv stream.
+  explicit FrameMap(const Input& input);
 
-  const std::string& name() const { return input_.name(); }
+  const std::string& name() const { return name_; }
   std::uint64_t size_bytes() const { return mapping_.bytes().size(); }
   std::uint64_t touched_bytes() const;
 
@@ -49,7 +49,7 @@ class FrameMap {
   void advise(ByteView bytes, int advice) const;
   void touch(std::uint64_t offset, std::uint64_t size_bytes);
 
-  Input input_;
+  std::string name_;
   Mapping mapping_;
   std::vector<bool> touched_pages_;
   std::uint64_t page_bytes_;

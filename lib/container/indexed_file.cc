@@ -34,7 +34,7 @@ struct HeadFrame {
 struct IndexedFile::State : FrameMap {
   std::vector<Member> members;
 
-  explicit State(const std::string& path) : FrameMap(path) {
+  explicit State(const Input& input) : FrameMap(input) {
     for (std::uint64_t end = size_bytes(); end > 0; end = members.back().begin) add_member(end);
     std::reverse(members.begin(), members.end());
   }
@@ -164,7 +164,7 @@ struct IndexedFile::State : FrameMap {
   }
 };
 
-IndexedFile::IndexedFile(const std::string& path) : state_(std::make_unique<State>(path)) {}
+IndexedFile::IndexedFile(const Input& input) : state_(std::make_unique<State>(input)) {}
 IndexedFile::~IndexedFile() = default;
 
 std::size_t IndexedFile::members() const { return state_->members.size(); }

@@ -67,8 +67,10 @@ class Reader {
 // Random access to a regular file: reads only END, INDX, META and the tiles asked for.
 class IndexedFile {
  public:
-  // Throws kInput when a member has no index or is damaged, kUsage when `path` is no regular file.
-  explicit IndexedFile(const std::string& path);
+  // Throws kInput when a member has no index or is damaged, kUsage for what is no regular file. The
+  // input may be closed afterwards.
+  explicit IndexedFile(const Input& input);
+  explicit IndexedFile(const std::string& path) : IndexedFile(Input::open(path)) {}
   ~IndexedFile();
 
   std::size_t members() const;

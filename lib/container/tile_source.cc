@@ -11,25 +11,22 @@ struct TileSource::State {
   std::size_t next_entry = 0;   // of the current member's index
 };
 
-TileSource::TileSource(const std::string& path, Access access) : state_(std::make_unique<State>()) {
-  Input input = Input::open(path);
+TileSource::TileSource(const std::string& path, Access access)
+    : TileSource(Input::open(path), access, false) {}
+
+TileSource::TileSource(Input input, Access access, bool allow_empty)
+    : state_(std::make_unique<State>()) {
   state_->name = input.name();
   state_->size_bytes = input.size_bytes();
-  if (access == Access::kSome && input.size_bytes() && input.name() != "-") {
+  if (access == Access::kSome && input.mappable()) {
     try {
-      state_->file.emplace(path);
+      state_->file.emplace(input);
       return;
     } catch (const Error& error) {
       // No index, or damage: reading it through finds out which, and says where.
       if (error.kind() != ErrorKind::kInput) throw;
     }
   }
-  state_->reader.emplace(std::move(input));
-}
-
-TileSource::TileSource(Input input, bool allow_empty) : state_(std::make_unique<State>()) {
-  state_->name = input.name();
-  state_->size_bytes = input.size_bytes();
   state_->reader.emplace(std::move(input), Reader::Options{.allow_empty = allow_empty});
 }
 
@@ -68,6 +65,8 @@ std::optional<Tile> TileSource::next_tile(const WantFn& want) {
   }
   return std::nullopt;
 }
+
+bool TileSource::keeps_tiles() const { return state_->file.has_value(); }
 
 const std::string& TileSource::name() const { return state_->name; }
 

@@ -19,17 +19,19 @@ class TileSource {
   // kAll reads and verifies every byte; kSome, where it can, only what is asked for.
   enum class Access { kAll, kSome };
 
-  // "-" or "": stdin. Throws as Reader does.
+  // "-" or "": stdin. Throws as Reader does. An empty stream has no member where that is allowed.
   explicit TileSource(const std::string& path, Access access = Access::kAll);
-  // Reads through; an empty stream has no member where that is allowed.
-  TileSource(Input input, bool allow_empty);
+  TileSource(Input input, Access access, bool allow_empty);
   ~TileSource();
 
   std::optional<Meta> next_member();
   std::vector<std::int32_t> tokens();  // of the current member, before its first tile
   Importance importance();             // as tokens()
-  // The next tile of the current member that is wanted; valid until the next call.
+  // The next tile of the current member that is wanted; valid until the next call, or as long as
+  // this object where keeps_tiles() says so: they lie in a mapped file.
   std::optional<Tile> next_tile(const WantFn& want);
+
+  bool keeps_tiles() const;
 
   const std::string& name() const;
   std::uint64_t member_index() const;

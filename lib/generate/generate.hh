@@ -1,6 +1,7 @@
 #pragma once
 // A prompt behind a cache, and what the model says: what kvgen does.
 
+#include "kv/base/file.hh"
 #include "kv/generate/sampler.hh"
 #include "kv/session/session.hh"
 
@@ -42,6 +43,8 @@ struct Start {
   KvCache& cache;
   std::int32_t last_id = 0;
   std::vector<std::int32_t> prompt;
+  // Returns when a layer of the cache is ready, where that is still being read (CacheLoad::wait()).
+  std::function<void(std::int64_t)> wait = {};
 };
 
 // Throws kInput when there is neither cache nor prompt, or both exceed the model's context.

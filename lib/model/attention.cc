@@ -1,5 +1,7 @@
 #include "kv/model/attention.hh"
 
+#include "kv/kernels/bf16_attention.hh"
+#include "kv/model/aligned.hh"
 #include "kv/model/parallel.hh"
 #include "kv/model/row_ops.hh"
 
@@ -8,13 +10,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 namespace kv {
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 192;  // times heads of a group: one multiplication
-constexpr std::int64_t kTilesAtOnce = 4;   // scores of 256 keys before each softmax
+// Times heads of a group: what shares keys while they are in the cache. The kernel takes few, which
+// meet few keys that only some of them see.
+constexpr std::int64_t kRowsAtOnce = 192, kKernelRowsAtOnce = 96;
+constexpr std::int64_t kTilesAtOnce = 4;  // scores of 256 keys before each softmax
+static_assert(kTilesAtOnce <= Bf16Attention::kMostTiles && kTileSlots == Bf16Attention::kTileKeys);
 
 template <typename T>
 void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda,
@@ -24,8 +30,9 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::i
 
 template <typename T>
 struct Scratch {
-  std::vector<float> scores, output, max, sum;
-  std::vector<T> probabilities;
+  AlignedVector<float> scores, output;
+  std::vector<float> max, sum;
+  AlignedVector<T> probabilities;
 };
 
 // Rows [begin, end) of one KV head's group.
@@ -33,7 +40,8 @@ template <typename T>
 class RowBlock {
  public:
   RowBlock(const KvCache::State& cache, std::int64_t layer, std::int64_t head, std::int64_t group,
-           std::span<const std::int32_t> positions, const T* queries, Scratch<T>& scratch)
+           std::span<const std::int32_t> positions, const T* queries, bool by_kernel,
+           Scratch<T>& scratch)
       : cache_(cache),
         geometry_(cache.geometry[static_cast<std::size_t>(layer)]),
         keys_(cache.layers[static_cast<std::size_t>(layer)].keys, geometry_.kv_heads,
@@ -45,13 +53,16 @@ class RowBlock {
         group_(group),
         positions_(positions),
         queries_(queries),
+        by_kernel_(by_kernel),
         scratch_(scratch) {
     const auto [least, greatest] = std::ranges::minmax(positions);
     least_ = least;
     greatest_ = greatest;
     const auto rows = positions.size() * static_cast<std::size_t>(group);
-    scratch.scores.resize(rows * kTilesAtOnce * kTileSlots);
-    scratch.probabilities.resize(scratch.scores.size());
+    if (!by_kernel) {
+      scratch.scores.resize(rows * kTilesAtOnce * kTileSlots);
+      scratch.probabilities.resize(scratch.scores.size());
+    }
     scratch.output.assign(rows * static_cast<std::size_t>(geometry_.v_dim), 0.0f);
     scratch.max.assign(rows, -1e30f);
     scratch.sum.assign(rows, 0.0f);
@@ -88,6 +99,12 @@ class RowBlock {
   }
 
   void add_tiles(std::int64_t first, std::int64_t count) {
+    if constexpr (std::is_same_v<T, c10::BFloat16>) {
+      if (by_kernel_) {
+        add_tiles_by_kernel(first, count);
+        return;
+      }
+    }
     const auto rows = static_cast<std::int64_t>(scratch_.sum.size());
     const std::int64_t width = count * kTileSlots;
     SoftmaxBlock block{.keys = width,
@@ -114,12 +131,37 @@ class RowBlock {
              scratch_.output.data(), geometry_.v_dim, true);
   }
 
+  void add_tiles_by_kernel(std::int64_t first, std::int64_t count) {
+    const auto bits = [](const T* values) {
+      return reinterpret_cast<const std::uint16_t*>(values);
+    };
+    Bf16Attention block{.queries = bits(queries_),
+                        .positions = positions_.data(),
+                        .rows = static_cast<std::int64_t>(positions_.size()),
+                        .group = group_,
+                        .k_dim = geometry_.k_dim,
+                        .v_dim = geometry_.v_dim,
+                        .keys = bits(keys_.tile(head_, first)),
+                        .values = bits(values_.tile(head_, first)),
+                        .tiles = count,
+                        .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.k_dim)),
+                        .window = window_,
+                        .max = scratch_.max.data(),
+                        .sum = scratch_.sum.data(),
+                        .output = scratch_.output.data()};
+    for (std::int64_t i = first; i < first + count; ++i) {
+      if (!all_visible(i)) block.key_positions = cache_.positions.data() + first * kTileSlots;
+    }
+    bf16_attention(block);
+  }
+
   const KvCache::State& cache_;
   const LayerGeometry& geometry_;
   Tiles<T> keys_, values_;
   std::int64_t window_, head_, group_;
   std::span<const std::int32_t> positions_;
   const T* queries_;
+  bool by_kernel_;
   Scratch<T>& scratch_;
   std::int32_t least_ = 0, greatest_ = 0;
 };
@@ -131,7 +173,9 @@ void attend(const KvCache::State& cache, std::int64_t layer, const T* queries, s
             std::span<const std::int32_t> row_positions, T* out) {
   const LayerGeometry& geometry = cache.geometry[static_cast<std::size_t>(layer)];
   const auto rows = static_cast<std::int64_t>(row_positions.size());
-  const std::int64_t step = std::max<std::int64_t>(1, kRowsAtOnce / group);
+  const bool by_kernel = sizeof(T) == 2 && bf16_attention_fits(geometry.k_dim, geometry.v_dim);
+  const std::int64_t step =
+      std::max<std::int64_t>(1, (by_kernel ? kKernelRowsAtOnce : kRowsAtOnce) / group);
   const std::int64_t blocks = (rows + step - 1) / step;
   const std::int64_t row_stride = geometry.kv_heads * group * geometry.v_dim;
   parallel_items(blocks * geometry.kv_heads, [&](std::int64_t item) {
@@ -143,10 +187,10 @@ void attend(const KvCache::State& cache, std::int64_t layer, const T* queries, s
     RowBlock<T> work(cache, layer, head, group,
                      row_positions.subspan(static_cast<std::size_t>(begin),
                                            static_cast<std::size_t>(end - begin)),
-                     queries + (head * rows + begin) * group * geometry.k_dim, scratch);
+                     queries + (head * rows + begin) * group * geometry.k_dim, by_kernel, scratch);
     work.run();
     work.write(out + begin * row_stride, row_stride);
-    at::native::cpublas::brgemm_release(sizeof(T) == 2);
+    if (!by_kernel) at::native::cpublas::brgemm_release(sizeof(T) == 2);
   });
 }
 

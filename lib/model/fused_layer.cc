@@ -1,4 +1,5 @@
 #include "kv/model/attention.hh"
+#include "kv/model/block_products.hh"
 #include "kv/model/layer.hh"
 #include "kv/model/parallel.hh"
 #include "kv/model/row_ops.hh"
@@ -6,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/BFloat16.h>
 
+#include <type_traits>
 #include <vector>
 
 namespace kv {
@@ -29,8 +31,18 @@ class Fused {
 
   // Keys and values to the cache; returns [rows][query | key | value].
   at::Tensor project(const at::Tensor& hidden) {
-    at::Tensor qkv = call_.weights.qkv(
-        fused_norm<T>(hidden, call_.weights.input_norm, call_.config.rms_epsilon));
+    at::Tensor qkv;
+    if constexpr (kIsBf16) {
+      if (call_.weights.by_kernels) {
+        qkv = at::empty({rows_, query_width_ + key_width_ + value_width_}, options_);
+        project_rows(call_.weights, call_.config.rms_epsilon, hidden.const_data_ptr<float>(), rows_,
+                     qkv.mutable_data_ptr<T>());
+      }
+    }
+    if (!qkv.defined()) {
+      qkv = call_.weights.qkv(
+          fused_norm<T>(hidden, call_.weights.input_norm, call_.config.rms_epsilon));
+    }
     if (call_.config.qk_norm) norm_keys(qkv);
     const auto heads = [&](std::int64_t from, std::int64_t dim) {
       return qkv.narrow(1, from, geometry_.kv_heads * dim).unflatten(1, {geometry_.kv_heads, dim});
@@ -53,7 +65,7 @@ class Fused {
       call_.importance->add_fused<T>(call_.layer, queries.index_select(1, index),
                                      out.index_select(0, index));
     }
-    return call_.weights.output(out);
+    return out;
   }
 
   // Of rows that do not attend, for no other end.
@@ -64,8 +76,16 @@ class Fused {
                                    attended(queries, call_.importance->positions()));
   }
 
-  // Adds what attention gave to the rows, then the MLP's share.
-  void finish(const at::Tensor& attended, at::Tensor& hidden) {
+  // Adds what attention gave to the rows, projected, then the MLP's share.
+  void finish(const at::Tensor& raw, at::Tensor& hidden) {
+    if constexpr (kIsBf16) {
+      if (call_.weights.by_kernels) {
+        finish_rows(call_.weights, call_.config.rms_epsilon, raw.const_data_ptr<T>(), rows_,
+                    hidden.mutable_data_ptr<float>());
+        return;
+      }
+    }
+    const at::Tensor attended = call_.weights.output(raw);
     const RowOps<T>& ops = row_ops<T>();
     const std::int64_t width = hidden.size(1), inner = call_.config.intermediate;
     float* sum = hidden.mutable_data_ptr<float>();
@@ -90,6 +110,8 @@ class Fused {
   }
 
  private:
+  static constexpr bool kIsBf16 = std::is_same_v<T, c10::BFloat16>;
+
   bool measures() const { return call_.importance != nullptr && !call_.importance->rows().empty(); }
 
   at::Tensor attended(const at::Tensor& queries, std::span<const std::int32_t> positions) const {

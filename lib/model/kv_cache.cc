@@ -21,7 +21,8 @@ void check_rows(const KvCache::State& state, std::int64_t layer, std::int64_t fi
     fail_usage("-: layer {}: the model has {}", layer, state.layers.size());
   }
   if (first_slot < 0 || count < 0 || first_slot > state.size || state.size - first_slot < count) {
-    fail_usage("-: slots {} to {}: the cache holds {}", first_slot, first_slot + count, state.size);
+    fail_usage("-: slots {} to {}: the cache holds {}", first_slot, first_slot + count,
+               state.size.load());
   }
 }
 

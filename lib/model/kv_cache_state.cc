@@ -8,6 +8,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/util/BFloat16.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -16,6 +18,40 @@ namespace kv {
 namespace {
 
 constexpr std::int64_t kSlotsAtOnce = 64;  // a thread's share; a pair of values is one thread's
+
+constexpr std::int64_t kRunSlots = 16;  // keys turned before they are put: a line of the cache
+
+// How many of the first `most` slots follow each other within a tile.
+std::int64_t run_length(std::span<const std::int64_t> slots, std::int64_t most) {
+  most = std::min(most, kTileSlots - slots.front() % kTileSlots);
+  std::int64_t run = 1;
+  while (run < most && slots[static_cast<std::size_t>(run)] == slots.front() + run) ++run;
+  return run;
+}
+
+// The pages of [begin, begin + size_bytes), which need not begin with one.
+void populate(void* begin, std::size_t size_bytes) {
+#ifdef MADV_POPULATE_WRITE
+  static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t before = reinterpret_cast<std::uintptr_t>(begin) % page_bytes;
+  ::madvise(static_cast<std::byte*>(begin) - before, size_bytes + before, MADV_POPULATE_WRITE);
+#else
+  static_cast<void>(begin), static_cast<void>(size_bytes);
+#endif
+}
+
+// Fresh memory all at once: page by page, as it is written, takes half as long again.
+template <typename T>
+void touch(const Tiles<T>& tiles, std::int64_t heads, std::int64_t dim,
+           std::span<const std::int64_t> slots) {
+  const auto count = static_cast<std::int64_t>(slots.size());
+  if (count < kTileSlots || slots.back() - slots.front() != count - 1) return;
+  const std::int64_t first = slots.front() / kTileSlots, last = slots.back() / kTileSlots;
+  for (std::int64_t head = 0; head < heads; ++head) {
+    populate(tiles.tile(head, first),
+             static_cast<std::size_t>((last + 1 - first) * kTileSlots * dim) * sizeof(T));
+  }
+}
 
 std::int64_t tiles_for(std::int64_t slots) { return (slots + kTileSlots - 1) / kTileSlots; }
 
@@ -26,22 +62,32 @@ void put_keys(const KvCache::State& state, std::int64_t layer, std::span<const s
   const LayerStore& store = state.layers[static_cast<std::size_t>(layer)];
   const RopeRows& rope = state.rope_of(layer);
   const Tiles<T> tiles(store.keys, geometry.kv_heads, geometry.k_dim);
+  touch(tiles, geometry.kv_heads, geometry.k_dim, slots);
   const std::int64_t width = geometry.kv_heads * geometry.k_dim, half = geometry.k_dim / 2;
   const T* in = rows.const_data_ptr<T>();
   T* raw = store.raw_keys.defined() ? store.raw_keys.mutable_data_ptr<T>() : nullptr;
   const float *cos = rope.cos.const_data_ptr<float>(), *sin = rope.sin.const_data_ptr<float>();
   const auto count = static_cast<std::int64_t>(slots.size());
   parallel_ranges(count, kSlotsAtOnce, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<T> turned(static_cast<std::size_t>(geometry.k_dim));
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t slot = slots[static_cast<std::size_t>(i)];
-      const T* row = in + i * rows.stride(0);
-      if (raw != nullptr) std::copy_n(row, width, raw + slot * width);
+    std::vector<T> turned(static_cast<std::size_t>(kRunSlots * geometry.k_dim));
+    while (begin < end) {
+      const std::int64_t slot = slots[static_cast<std::size_t>(begin)];
+      const std::int64_t run = run_length(slots.subspan(static_cast<std::size_t>(begin)),
+                                          std::min(kRunSlots, end - begin));
       for (std::int64_t head = 0; head < geometry.kv_heads; ++head) {
-        row_ops<T>().rotate(row + head * geometry.k_dim, cos + slot * half, sin + slot * half, half,
-                            turned.data());
-        tiles.put_key(head, slot, turned.data());
+        for (std::int64_t i = 0; i < run; ++i) {
+          row_ops<T>().rotate(in + (begin + i) * rows.stride(0) + head * geometry.k_dim,
+                              cos + (slot + i) * half, sin + (slot + i) * half, half,
+                              turned.data() + i * geometry.k_dim);
+        }
+        tiles.put_keys(head, slot, run, turned.data());
       }
+      if (raw != nullptr) {
+        for (std::int64_t i = 0; i < run; ++i) {
+          std::copy_n(in + (begin + i) * rows.stride(0), width, raw + (slot + i) * width);
+        }
+      }
+      begin += run;
     }
   });
 }
@@ -52,14 +98,25 @@ void put_values(const KvCache::State& state, std::int64_t layer,
   const LayerGeometry& geometry = state.geometry[static_cast<std::size_t>(layer)];
   const Tiles<T> tiles(state.layers[static_cast<std::size_t>(layer)].values, geometry.kv_heads,
                        geometry.v_dim);
+  touch(tiles, geometry.kv_heads, geometry.v_dim, slots);
   const T* in = rows.const_data_ptr<T>();
   const auto count = static_cast<std::int64_t>(slots.size());
   parallel_ranges(count, kSlotsAtOnce, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      for (std::int64_t head = 0; head < geometry.kv_heads; ++head) {
-        tiles.put_value(head, slots[static_cast<std::size_t>(i)],
-                        in + i * rows.stride(0) + head * geometry.v_dim);
+    while (begin < end) {
+      const std::int64_t slot = slots[static_cast<std::size_t>(begin)];
+      const T* row = in + begin * rows.stride(0);
+      const bool pair = Tiles<T>::kGroup == 2 && slot % 2 == 0 && begin + 1 < end &&
+                        slots[static_cast<std::size_t>(begin + 1)] == slot + 1;
+      for (std::int64_t head = 0; head < geometry.kv_heads; ++head, row += geometry.v_dim) {
+        if constexpr (Tiles<T>::kGroup == 2) {
+          if (pair) {
+            tiles.put_value_pair(head, slot, row, row + rows.stride(0));
+            continue;
+          }
+        }
+        tiles.put_value(head, slot, row);
       }
+      begin += pair ? 2 : 1;
     }
   });
 }
@@ -171,7 +228,7 @@ void KvCache::State::set_positions(std::int64_t first, std::span<const std::int3
   }
   const std::int64_t end = tiles_for(size) * kTileSlots;
   if (end > cleared) {
-    const std::int64_t from = std::max(size, cleared);
+    const std::int64_t from = std::max(size.load(), cleared);
     type == at::kFloat ? clear_values<float>(*this, from, end)
                        : clear_values<c10::BFloat16>(*this, from, end);
     cleared = end;

@@ -12,6 +12,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
+#include <atomic>
+#include <cstring>
 #include <vector>
 
 namespace kv {
@@ -46,7 +48,9 @@ struct KvCache::State {
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
   bool tiled = false;
-  std::int64_t size = 0, capacity = 0;
+  std::atomic<std::int64_t> size =
+      0;  // read by threads that load, while the one that computes extends
+  std::int64_t capacity = 0;
   std::int64_t cleared = 0;             // slots below have values that are finite
   std::vector<std::int32_t> positions;  // slots in use, then INT32_MAX to the end of the tile
   std::vector<TileSpan> tiles;
@@ -84,15 +88,27 @@ class Tiles {
   T* tile(std::int64_t head, std::int64_t index) const {
     return data_ + head * head_stride_ + index * kTileSlots * dim_;
   }
-  void put_key(std::int64_t head, std::int64_t slot, const T* row) const {
+  // `count` rows [dim] that follow each other in memory, to slots of one tile that do.
+  void put_keys(std::int64_t head, std::int64_t slot, std::int64_t count, const T* rows) const {
     T* out = tile(head, slot / kTileSlots) + slot % kTileSlots * kGroup;
     for (std::int64_t i = 0; i < dim_; i += kGroup) {
-      for (std::int64_t j = 0; j < kGroup; ++j) out[i * kTileSlots + j] = row[i + j];
+      for (std::int64_t row = 0; row < count; ++row) {
+        std::memcpy(out + i * kTileSlots + row * kGroup, rows + row * dim_ + i, kGroup * sizeof(T));
+      }
     }
   }
   void put_value(std::int64_t head, std::int64_t slot, const T* row) const {
     T* out = value(head, slot);
     for (std::int64_t i = 0; i < dim_; ++i) out[i * kGroup] = row[i];
+  }
+  // Two rows at once, to an even slot and the next one.
+  void put_value_pair(std::int64_t head, std::int64_t slot, const T* row, const T* next) const {
+    static_assert(kGroup == 2);
+    T* out = value(head, slot);
+    for (std::int64_t i = 0; i < dim_; ++i) {
+      out[2 * i] = row[i];
+      out[2 * i + 1] = next[i];
+    }
   }
   void get_value(std::int64_t head, std::int64_t slot, T* row) const {
     const T* in = value(head, slot);

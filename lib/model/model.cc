@@ -115,7 +115,7 @@ struct Model::State {
     }
     for (const std::int64_t slot : slots) {
       if (slot < 0 || slot >= cache.size) {
-        fail_usage("-: slot {}: the cache holds {}", slot, cache.size);
+        fail_usage("-: slot {}: the cache holds {}", slot, cache.size.load());
       }
     }
     return {config, layers[static_cast<std::size_t>(layer)], layer, slots, cache};
@@ -164,6 +164,9 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
     const at::ScalarType type = choose_type(options.compute, device);
     state->fused = !options.plain_ops && fused_supported(type, device);
     state->placement = {type, device, state->fused};
+    // Without AMX oneDNN's products are as good.
+    state->placement.by_kernels =
+        state->fused && type == at::kBFloat16 && product_target() == ProductTarget::kAmx;
     for (std::size_t i = 0; i < state->config.layers.size(); ++i) {
       state->layers.push_back(
           load_layer(checkpoint, static_cast<std::int64_t>(i), state->placement));
@@ -237,7 +240,7 @@ at::Tensor Model::logits(const at::Tensor& hidden) const {
     const Linear& head = state_->output_head();
     const c10::InferenceMode guard;
     const at::Tensor normed = plain_norm(hidden, state_->final_norm, state_->config.rms_epsilon);
-    return head(normed.to(state_->placement.type)).to(at::kFloat);
+    return head.to_f32(normed.to(state_->placement.type));
   });
 }
 
@@ -289,6 +292,7 @@ ForwardResult Model::forward(std::span<const std::int32_t> ids, KvCache& cache,
                                 : options.logits == LogitRows::kLast && done + rows == count ? 1
                                                                                              : 0;
     for (std::int64_t layer = 0; layer <= last; ++layer) {
+      if (options.before_layer) options.before_layer(layer);
       for (std::size_t i = 0; i < options.hidden_layers.size(); ++i) {
         if (options.hidden_layers[i] == layer) keep(result.hidden[i], hidden);
       }

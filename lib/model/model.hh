@@ -60,6 +60,8 @@ struct ForwardOptions {
   // Measure how much the cache's tokens matter to the rows of this pass.
   bool importance = false;
   std::int64_t block = 1024;  // rows a pass
+  // Called before each layer of each block, when the layer's older slots must be ready.
+  std::function<void(std::int64_t)> before_layer = {};
   // Called with the tokens of each finished block.
   std::function<void(std::int64_t)> on_tokens = {};
 };

@@ -1,6 +1,7 @@
 #pragma once
-// Loops on LibTorch's own OpenMP threads: a second pool would fight it for the cores. Calls
-// libgomp's entry point, because clang's OpenMP brings another runtime.
+// Loops on as many threads as LibTorch has been given. Its own OpenMP threads are as good for long
+// ones, but they are asleep when a short one comes, and waking them costs more than it saves: the
+// helpers here stay awake for a moment. A loop within a loop stays on its thread.
 
 #include <cstdint>
 #include <functional>
@@ -14,9 +15,24 @@ void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>&
 void parallel_ranges(std::int64_t count, std::int64_t grain,
                      const std::function<void(std::int64_t, std::int64_t)>& body);
 
-// Makes threads that wait for each other sleep after some microseconds rather than spin for
-// milliseconds, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT say what to do. Two threads that spin on
-// two cores which others use too come almost to a standstill.
+// While it is there, the calling thread's loops and LibTorch's leave one core to others.
+class SpareCore {
+ public:
+  SpareCore();
+  ~SpareCore();
+  SpareCore(const SpareCore&) = delete;
+  SpareCore& operator=(const SpareCore&) = delete;
+
+ private:
+  int before_;
+};
+
+// From now on the calling thread does the loops above by itself: for threads beside the pool.
+void work_alone();
+
+// Makes LibTorch's threads that wait for each other sleep after some microseconds rather than spin
+// for milliseconds, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT say what to do. Two threads that spin
+// on two cores which others use too come almost to a standstill.
 void share_cores();
 
 }  // namespace kv

@@ -3,6 +3,7 @@
 #include "kv/base/error.hh"
 #include "kv/model/parallel.hh"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -15,6 +16,7 @@ namespace kv {
 namespace {
 
 constexpr std::int64_t kChunkValues = 1 << 18;  // a megabyte of f32 a thread
+constexpr std::int64_t kPartsOfThread = 4;      // so that one that starts late does less
 
 using PackWeight = at::Tensor(const at::Tensor&, std::optional<std::int64_t>);
 using PackedLinear = at::Tensor(const at::Tensor&, const at::Tensor&,
@@ -104,17 +106,62 @@ at::Tensor load_bias(const Checkpoint& checkpoint, const std::vector<Part>& part
 }  // namespace
 
 Linear::Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std::int64_t width,
-               bool bias, const Placement& placement)
+               bool bias, const Placement& placement, bool paired)
     : packed_(placement.packed) {
   weight_ = load_matrix(checkpoint, parts, width, placement.type);
-  weight_ = packed_ ? pack_weight().call(weight_, std::nullopt) : weight_.to(placement.device);
-  if (bias) bias_ = load_bias(checkpoint, parts, placement.type).to(placement.device);
+  const std::int64_t height = weight_.size(0);
+  const bool by_kernels = placement.by_kernels && Bf16Matrix::fits(height, width);
+  if (by_kernels) {
+    const auto* bits =
+        reinterpret_cast<const std::uint16_t*>(weight_.const_data_ptr<c10::BFloat16>());
+    matrix_.emplace(std::span(bits, static_cast<std::size_t>(height * width)), height, width,
+                    paired);
+    weight_ = at::Tensor();
+  } else {
+    weight_ = packed_ ? pack_weight().call(weight_, std::nullopt) : weight_.to(placement.device);
+  }
+  if (bias) {
+    const auto type = by_kernels ? at::kFloat : placement.type;
+    bias_ = load_bias(checkpoint, parts, type).to(placement.device);
+  }
 }
 
 at::Tensor Linear::operator()(const at::Tensor& rows) const {
   if (!packed_) return at::linear(rows, weight_, bias_);
-  return packed_linear().call(rows, weight_, bias_, "none", c10::List<std::optional<at::Scalar>>(),
-                              std::nullopt);
+  if (!matrix_) {
+    return packed_linear().call(rows, weight_, bias_, "none",
+                                c10::List<std::optional<at::Scalar>>(), std::nullopt);
+  }
+  const at::Tensor out = at::empty({rows.size(0), matrix_->outputs()}, rows.options());
+  multiply(rows.const_data_ptr<c10::BFloat16>(), rows.size(0), ProductEnd::kStore,
+           out.mutable_data_ptr());
+  return out;
+}
+
+at::Tensor Linear::to_f32(const at::Tensor& rows) const {
+  if (!matrix_) return (*this)(rows).to(at::kFloat);
+  const at::Tensor out =
+      at::empty({rows.size(0), matrix_->outputs()}, rows.options().dtype(at::kFloat));
+  multiply(rows.const_data_ptr<c10::BFloat16>(), rows.size(0), ProductEnd::kStoreF32,
+           out.mutable_data_ptr());
+  return out;
+}
+
+void Linear::multiply(const c10::BFloat16* x, std::int64_t rows, ProductEnd end, void* out) const {
+  const std::int64_t outputs = matrix_->outputs();
+  const Bf16Product product{.weights = *matrix_,
+                            .x = reinterpret_cast<const std::uint16_t*>(x),
+                            .x_stride = matrix_->inputs(),
+                            .rows = rows,
+                            .bias = bias_ ? bias_->const_data_ptr<float>() : nullptr,
+                            .end = end,
+                            .out = out,
+                            .out_stride = end == ProductEnd::kSiluMul ? outputs / 2 : outputs};
+  const std::int64_t panels = matrix_->panels();
+  const std::int64_t parts = kPartsOfThread * at::get_num_threads();
+  parallel_ranges(panels, (panels + parts - 1) / parts, [&](std::int64_t begin, std::int64_t end_) {
+    bf16_product(product, begin, end_);
+  });
 }
 
 at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std::int64_t width,
@@ -122,25 +169,35 @@ at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std:
   return load_matrix(checkpoint, {{name, 1}}, width, at::kFloat).flatten().to(device);
 }
 
-LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer,
-                        const Placement& placement) {
+LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer, const Placement& wanted) {
   const ModelConfig& config = checkpoint.config();
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   LayerWeights weights;
   weights.geometry = config.layers[static_cast<std::size_t>(layer)];
   const LayerGeometry& geometry = weights.geometry;
+  const std::int64_t query_width = config.query_heads * geometry.k_dim;
+  const std::int64_t value_width = config.query_heads * geometry.v_dim;
+  Placement placement = wanted;
+  placement.by_kernels =
+      wanted.by_kernels &&
+      Bf16Matrix::fits(query_width + geometry.kv_heads * (geometry.k_dim + geometry.v_dim),
+                       config.hidden) &&
+      Bf16Matrix::fits(config.hidden, value_width) &&
+      Bf16Matrix::fits(2 * config.intermediate, config.hidden) &&
+      Bf16Matrix::fits(config.hidden, config.intermediate);
+  weights.by_kernels = placement.by_kernels;
   weights.qkv = Linear(checkpoint,
-                       {{attention + "q_proj", config.query_heads * geometry.k_dim},
+                       {{attention + "q_proj", query_width},
                         {attention + "k_proj", geometry.kv_heads * geometry.k_dim},
                         {attention + "v_proj", geometry.kv_heads * geometry.v_dim}},
                        config.hidden, config.attention_bias, placement);
-  weights.output = Linear(checkpoint, {{attention + "o_proj", config.hidden}},
-                          config.query_heads * geometry.v_dim, config.output_bias, placement);
+  weights.output = Linear(checkpoint, {{attention + "o_proj", config.hidden}}, value_width,
+                          config.output_bias, placement);
   weights.gate_up =
       Linear(checkpoint,
              {{mlp + "gate_proj", config.intermediate}, {mlp + "up_proj", config.intermediate}},
-             config.hidden, false, placement);
+             config.hidden, false, placement, placement.by_kernels);
   weights.down = Linear(checkpoint, {{mlp + "down_proj", config.hidden}}, config.intermediate,
                         false, placement);
   const at::Device device = placement.device;

@@ -2,6 +2,7 @@
 // A checkpoint's tensors in the compute dtype, joined where one multiplication can do for several.
 
 #include "kv/checkpoint/checkpoint.hh"
+#include "kv/kernels/bf16_product.hh"
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -15,7 +16,8 @@ namespace kv {
 struct Placement {
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
-  bool packed = true;  // in oneDNN's own order; CPU only
+  bool packed = true;       // in oneDNN's own order, or in that of kernels/; CPU only
+  bool by_kernels = false;  // the latter, where the sizes allow it; packed, bf16
 };
 
 // `rows` rows of a matrix: the tensors NAME.weight and, where there is one, NAME.bias.
@@ -28,20 +30,30 @@ struct Part {
 class Linear {
  public:
   Linear() = default;
-  // The parts one under the other. Throws kInput when a shape is not as said.
+  // The parts one under the other; `paired` as Bf16Matrix takes it, of a matrix by kernels only.
+  // Throws kInput when a shape is not as said.
   Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std::int64_t width,
-         bool bias, const Placement& placement);
+         bool bias, const Placement& placement, bool paired = false);
 
+  // In the compute dtype, or in f32.
   at::Tensor operator()(const at::Tensor& rows) const;
+  at::Tensor to_f32(const at::Tensor& rows) const;
+
+  // Of a matrix by kernels: `rows` rows, close together, to `out`, likewise. Panels are shared
+  // among the threads.
+  const std::optional<Bf16Matrix>& matrix() const { return matrix_; }
+  void multiply(const c10::BFloat16* x, std::int64_t rows, ProductEnd end, void* out) const;
 
  private:
   at::Tensor weight_;
   std::optional<at::Tensor> bias_;
   bool packed_ = false;
+  std::optional<Bf16Matrix> matrix_;  // instead of weight_
 };
 
 struct LayerWeights {
   LayerGeometry geometry;
+  bool by_kernels = false;  // all four, and gate_up is paired
   Linear qkv, output, gate_up, down;
   at::Tensor input_norm, mlp_norm;  // f32
   at::Tensor query_norm, key_norm;  // f32, undefined unless the family has them

@@ -1,9 +1,10 @@
 #pragma once
 // Documents in, members of kv(5) out: what kvprefill does.
 
+#include "kv/container/reader.hh"
 #include "kv/container/writer.hh"
 #include "kv/documents/documents.hh"
-#include "kv/session/session.hh"
+#include "kv/session/cache_load.hh"
 
 #include <cstdint>
 #include <functional>

@@ -8,7 +8,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
-export KVTOOLS_PROFILES=$golden/../lossy.kvprofile  # what lossy_cachegen.kv names
+export KVTOOLS_PROFILES=$golden/..  # what lossy_cachegen.kv and lossy_clp*.kv name
+profile=$golden/../lossy.kvprofile
 
 failures=0
 fail() { printf 'FAILED: %s\n' "$*" >&2; failures=$((failures + 1)); }
@@ -95,7 +96,7 @@ expect 2 'tokens-per-tile' kvencode --lossless --tokens-per-tile 0 three.kv
 
 # Lossy codecs: the same bytes for any number of threads, coded and decoded; parts are the whole's;
 # coded anew with other options; META says which.
-for codec in "cachegen -l 1 --rope --profile $KVTOOLS_PROFILES" \
+for codec in "cachegen -l 1 --rope --profile $profile" \
   cachegen-code 'cachegen-code --level 1 --tables compact --chunk 30 --rope' \
   q8_0 'q4_0 --rope' 'kivi --bits 3' 'kivi --bits 2 --group 64 --rope'; do
   case $codec in
@@ -163,9 +164,9 @@ expect 2 'levels 1 to 4' kvencode --progressive -l 5 three.kv -o clean/a.kvz
 expect 2 'q8_0 is not lossless' kvencode --lossless --codec q8_0 three.kv -o clean/a.kvz
 expect 2 'q8_0 has no --bits' kvencode --codec q8_0 --bits 4 three.kv -o clean/a.kvz
 expect 2 'needs a --profile' kvencode --codec cachegen three.kv -o clean/a.kvz
-expect 2 'without --rope|made with --rope' kvencode --codec cachegen --profile "$KVTOOLS_PROFILES" \
+expect 2 'without --rope|made with --rope' kvencode --codec cachegen --profile "$profile" \
   "$golden/lossy.kv" -o clean/a.kvz
-expect 3 'of another model' kvencode --codec cachegen -l 1 --rope --profile "$KVTOOLS_PROFILES" \
+expect 3 'of another model' kvencode --codec cachegen -l 1 --rope --profile "$profile" \
   three.kv -o clean/a.kvz
 KVTOOLS_PROFILES='' expect 3 'lossy_cachegen.kv: .*profile [0-9a-f]{16} is not in .*KVTOOLS_PROFILES' \
   kvdecode "$golden/lossy_cachegen.kv" -o clean/a.kv

@@ -41,6 +41,19 @@ for threads in 1 2 4; do
   expect 3 kvgen -m smollm2 --threads $threads damaged.kv x
   says 'payload checksum mismatch'
 done
+# Behind the last layer too, although the question runs through those before it meanwhile: nothing is
+# answered before the whole stream was found good, from a file through its index or from a pipe.
+head -c -200 f32.kv >cut.kv
+cat f32.kv f32.kv >twice.kv
+for bad in cut twice; do
+  expect 3 kvgen -m smollm2 $bad.kv 'one two three'
+  [ ! -s out ] || fail "an answer from $bad.kv"
+  for _ in 1 2 3; do
+    status=0
+    cat $bad.kv | kvgen -m smollm2 'one two three' >piped 2>/dev/null || status=$?
+    [ $status = 3 ] && [ ! -s piped ] || fail "$bad.kv through a pipe: status $status"
+  done
+done
 
 # Scores, logits, traces, stops, seeds.
 printf ' 1874' >truth

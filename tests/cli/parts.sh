@@ -4,7 +4,7 @@ source "$(dirname "$0")/lib.sh"
 plain() { kvcat --no-history "$@"; }
 plain "$data/report.kv" >whole.kv
 
-export KVTOOLS_PROFILES=$tests/golden/lossy.kvprofile  # of lossy_cachegen.kv
+export KVTOOLS_PROFILES=$tests/golden  # of lossy_cachegen.kv and lossy_clp*.kv
 for golden in "$tests"/golden/v1/*.kv; do
   case $golden in */unknown_codec.kv) continue ;; esac
   kvdecode --no-history "$golden" >a

@@ -5,9 +5,9 @@
 #include "kv/codec/clp_member.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/rans.hh"
+#include "kv/kernels/vector_target.hh"
 
 #include <doctest/doctest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <random>
@@ -133,7 +133,7 @@ void each_target(F&& use) {
     kv::set_dot_target(kv::dot_targets().front());
     kv::set_epilogue_target(kv::epilogue_targets().front());
     kv::set_rans_target(kv::rans_best_target());
-    hwy::DisableTargets(0);
+    kv::set_vector_target(kv::vector_targets().front());
   };
   for (const kv::DotTarget target : kv::dot_targets()) {
     CAPTURE(kv::dot_target_name(target));
@@ -154,16 +154,15 @@ void each_target(F&& use) {
     use();
   }
   best();
-  for (std::int64_t targets = hwy::SupportedTargets(); targets != 0; targets &= targets - 1) {
-    const std::int64_t target = targets & -targets;
-    CAPTURE(hwy::TargetName(target));
-    hwy::DisableTargets(~target);
+  for (const kv::VectorTarget target : kv::vector_targets()) {
+    CAPTURE(kv::vector_target_name(target));
+    kv::set_vector_target(target);
     use();
-    hwy::DisableTargets(0);
   }
   kv::set_dot_target(kv::DotTarget::kScalar);
   kv::set_epilogue_target(kv::EpilogueTarget::kScalar);
   kv::set_rans_target(kv::RansTarget::kScalar);
+  kv::set_vector_target(kv::VectorTarget::kBaseline);
   use();
   best();
 }

@@ -2,10 +2,7 @@
 // member goes through it when there is no profile.
 
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "container_samples.hh"
-#include "kv/codec/ecsq_tile.hh"
-#include "kv/codec/transcode.hh"
-#include "lossy_samples.hh"
+#include "ecsq_samples.hh"
 
 #include <doctest/doctest.h>
 
@@ -19,18 +16,6 @@ using namespace kv;
 using namespace kv::samples;
 using format::Kind;
 
-TensorView view_of(const std::vector<float>& values, std::int64_t tokens, std::int64_t heads = 1) {
-  const auto count = static_cast<std::int64_t>(values.size());
-  return {DType::kF32, {tokens, heads, count / tokens / heads}, std::as_bytes(std::span(values))};
-}
-
-std::vector<float> decoded(const std::vector<Bytes>& data, const TensorView& shape) {
-  std::vector<float> out(static_cast<std::size_t>(shape.shape[0] * shape.row_values()), -7.0f);
-  const std::vector<ByteView> qualities(data.begin(), data.end());
-  decode_ecsq(qualities, shape, "test", std::as_writable_bytes(std::span(out)));
-  return out;
-}
-
 std::vector<float> coded(const std::vector<float>& values, std::int64_t tokens,
                          const EcsqPlan& plan = {}) {
   const TensorView view = view_of(values, tokens);
@@ -38,44 +23,6 @@ std::vector<float> coded(const std::vector<float>& values, std::int64_t tokens,
   REQUIRE(data);
   return decoded(*data, view);
 }
-
-// Root of the mean square.
-double deviation(const std::vector<float>& values) {
-  double sum = 0;
-  for (const float value : values) sum += static_cast<double>(value) * value;
-  return std::sqrt(sum / static_cast<double>(values.size()));
-}
-
-double error(const std::vector<float>& a, const std::vector<float>& b) {
-  std::vector<float> rest(a);
-  for (std::size_t i = 0; i < rest.size(); ++i) rest[i] -= b[i];
-  return deviation(rest);
-}
-
-std::string transcoded(const std::string& stream, const TranscodeOptions& options) {
-  const MemoryFile file(stream);
-  return written([&](Writer& writer) {
-    TileSource source(file.path());
-    transcode(source, writer, options);
-  });
-}
-
-// A member of one tile a tensor, and E.
-std::string member(std::int64_t tokens, DType dtype, Importance importance = {}) {
-  Meta meta = lossy_meta(tokens, dtype);
-  meta.hidden = 6;
-  meta.hidden_layers = {1};
-  return written([&](Writer& writer) {
-    writer.begin_member(meta, ids(tokens), importance);
-    for (const auto& [layer, kind] : meta.tensors()) {
-      const LossyTile tile(meta, kind, layer);
-      writer.write_tile(tile.header, tile.bytes);
-    }
-    writer.end_member();
-  });
-}
-
-const TranscodeOptions kRaw = {.codec = &codec_by_name("raw")};
 
 }  // namespace
 
@@ -184,89 +131,6 @@ TEST_CASE("members: the same bytes for every number of threads, of every dtype")
     CHECK(once.find("ecsq level=2 step=0") != std::string::npos);
     CHECK(transcoded(transcoded(once, {.codec = &codec_by_name("planes")}), kRaw) == back);
   }
-}
-
-TEST_CASE("each refinement makes errors a third, near enough, of whatever the base has") {
-  for (const double step : {0.5, 4.0, 30.0}) {
-    CAPTURE(step);
-    const std::vector<float> values = lossy_values(300, 20, 8);
-    const TensorView view = view_of(values, 300);
-    std::vector<std::int8_t> steps(300);
-    for (std::size_t t = 0; t < 300; ++t) steps[t] = static_cast<std::int8_t>(t % 3) - 1;
-    const auto all =
-        encode_ecsq(view, {.step = step, .tokens = steps, .refinements = 4, .block = 20});
-    REQUIRE(all);
-    REQUIRE(all->size() == 5);
-    double last = 0;
-    for (std::size_t count = 1; count <= 5; ++count) {
-      const std::vector<Bytes> some(all->begin(),
-                                    all->begin() + static_cast<std::ptrdiff_t>(count));
-      const double now = error(values, decoded(some, view));
-      const double fine = step * std::pow(3.0, 1.0 - static_cast<double>(count));
-      if (fine < 1) CHECK(now < 0.5 * fine * deviation(values));
-      if (count > 1) CHECK(now < 1.01 * last);
-      last = now;
-    }
-  }
-}
-
-TEST_CASE("damage to a refinement is found") {
-  const std::vector<float> values = lossy_values(150, 12, 6);
-  const TensorView view = view_of(values, 150);
-  const auto all = encode_ecsq(view, {.step = 1, .refinements = 2, .block = 12});
-  REQUIRE(all);
-  int refused = 0, taken = 0;
-  const auto attempt = [&](const std::vector<Bytes>& damaged) {
-    try {
-      decoded(damaged, view);
-      ++taken;
-    } catch (const Error& error) {
-      CHECK(error.kind() == ErrorKind::kInput);
-      ++refused;
-    }
-  };
-  for (std::size_t quality = 1; quality < 3; ++quality) {
-    for (std::size_t i = 0; i < (*all)[quality].size(); ++i) {
-      std::vector<Bytes> damaged = *all;
-      damaged[quality][i] ^= std::byte{0x21};
-      attempt(damaged);
-      damaged = *all;
-      damaged[quality].resize(i);
-      attempt(damaged);
-    }
-  }
-  CHECK(taken == 0);
-  CHECK(refused > 100);
-  attempt({all->front(), all->back()});  // what refines another tile
-  CHECK(taken == 0);
-  const std::vector<Bytes> many(6, all->back());
-  attempt(many);
-  CHECK(taken == 0);
-}
-
-TEST_CASE("a member without some refinements is the member that was coded with fewer") {
-  const std::string raw = member(200, DType::kBF16);
-  const auto coded_with = [&](int refinements) {
-    return transcoded(raw, {.ecsq = EcsqOptions{.refinements = refinements, .tokens_per_tile = 90},
-                            .threads = 2});
-  };
-  const std::string three = coded_with(3);
-  CHECK(transcoded(three, {.quality = 1}) == coded_with(1));
-  CHECK(transcoded(three, {.quality = 2}) == coded_with(2));
-  CHECK(transcoded(three, {.quality = 9}) == transcoded(three, {}));
-  const std::string base = transcoded(three, {.quality = 0});
-  CHECK(base.find("\"quality_layers\":1") != std::string::npos);
-  CHECK(transcoded(base, kRaw).size() == transcoded(three, kRaw).size());
-  CHECK(transcoded(base, kRaw) != transcoded(three, kRaw));
-  // Whole tiles can be cut out, parts of them cannot.
-  CHECK(transcoded(transcoded(three, {.tokens = {90, 180}}), kRaw) ==
-        transcoded(three, {.tokens = {90, 180}, .codec = &codec_by_name("raw")}));
-  CHECK_THROWS_AS(transcoded(three, {.tokens = {0, 100}}), Error);
-  // Coded anew, nothing refines it.
-  CHECK(transcoded(three, {.ecsq = EcsqOptions{}}).find("\"quality_layers\":1") !=
-        std::string::npos);
-  CHECK(transcoded(transcoded(three, {.codec = &codec_by_name("planes")}), kRaw) ==
-        transcoded(three, kRaw));
 }
 
 TEST_CASE("without a profile of the model, clp gives way and says so") {
