@@ -8,6 +8,7 @@
 #   RQ_SKIP     recipes left out; zstd/19 takes 45 s of one core a window
 #   RQ_RUN      more options of `rate_quality run`: --no-copy, --device cuda
 #   RQ_LEVELS   of clp (default: 1 2 3 4)
+#   RQ_STEPS    of clp, beside each level's own (default: -3 0 3)
 # A recipe and window takes 3 s with both probes, the profiles 5 minutes: all of it half an hour.
 #   RQ_AT_KLD   where bits are compared (default: 0.001 0.003 0.01)
 set -euo pipefail
@@ -63,7 +64,7 @@ clp() { # family, profile, level, steps
   done
 }
 for level in ${RQ_LEVELS:-1 2 3 4}; do
-  clp clp "$work/profiles/smollm2.l$level.kvp" "$level" '-3 0 3'
+  clp clp "$work/profiles/smollm2.l$level.kvp" "$level" "${RQ_STEPS:--3 0 3}"
 done
 clp clp-two-back "$work/back/smollm2.l2.kvp" 2 '-3 0 3'
 for kind in longchat musique; do clp clp-of-$kind "$work/$kind/smollm2.l2.kvp" 2 '-8 -4 0 4'; done

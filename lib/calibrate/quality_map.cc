@@ -49,7 +49,8 @@ std::vector<ProfilePoint> measure_map(const Session& session, const Samples& sam
   if (samples.fitted() == samples.windows()) return map;
   for (const int step : options.steps) map.push_back({.step = step});
   add_profile(profile);
-  const std::string coded = options.work_dir + "/map.kvz";
+  // Runs for other levels may be at work in the same folder.
+  const std::string coded = fmt::format("{}/map.l{}.kvz", options.work_dir, profile->level);
   double values = 0, predictions = 0;
   for (std::size_t w = samples.fitted(); w < samples.windows(); ++w) {
     const std::int64_t tokens = samples.tokens(w),

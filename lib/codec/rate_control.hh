@@ -16,7 +16,7 @@ struct LevelAim {
   double share = 0, kld = 0;
 };
 inline constexpr std::array<LevelAim, 5> kLevelAims = {
-    {{}, {0.65, 0.0005}, {1.3, 0.002}, {2.4, 0.01}, {3.6, 0.035}}};
+    {{}, {0.7, 0.0005}, {1.5, 0.002}, {2.8, 0.01}, {4.6, 0.035}}};
 
 // A profile, and eighths of an octave beside its own step.
 struct ChosenStep {
