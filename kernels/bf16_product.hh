@@ -44,8 +44,8 @@ class Bf16Matrix {
 };
 
 // Scalar is the definition, its sums rounded once. AMX's are wrong by up to 2^-18 of the sum of the
-// products' magnitudes where there are up to 2048 inputs, and it takes a subnormal for zero. A row's
-// bits depend neither on the other rows nor on how the panels are shared.
+// products' magnitudes where there are up to 2048 inputs, and it takes a subnormal for zero. A
+// row's bits depend neither on the other rows nor on how the panels are shared.
 enum class ProductTarget { kScalar, kAmx };
 const char* product_target_name(ProductTarget target);
 
