@@ -105,7 +105,8 @@ middle=$(python3 -c "print(($most * $least) ** 0.5)")
 kvencode -q --bits "$middle" --no-history a.kv -o middle.kvz
 kvinfo middle.kvz | grep -q 'codec        clp level=[13] step=.* kld=' || fail "$(kvinfo middle.kvz)"
 kvencode -q --bits "$most" --no-history a.kv -o most.kvz
-[ "$(stat -c %s most.kvz)" -gt "$(stat -c %s middle.kvz)" ] || fail 'more bits, no larger file'
+# Not always more: so poor a profile may have its least KLD at fewer bits, and then they are taken.
+[ "$(stat -c %s most.kvz)" -ge "$(stat -c %s middle.kvz)" ] || fail 'more bits, a smaller file'
 expect 3 kvencode --bits "$(python3 -c "print($least / 2)")" a.kv -o none.kvz
 says 'outside of what was measured'
 expect 3 kvencode --max-kld 1e-9 a.kv -o none.kvz
