@@ -1,0 +1,8 @@
+kv_test(stream_packet LIBS kv_stream)
+kv_test(stream LIBS kv_stream)
+kv_test(stream_network LIBS kv_stream)
+kv_test(stream_simulate LIBS kv_stream)
+target_compile_definitions(stream_network_test PRIVATE
+  KV_TRACES="${PROJECT_SOURCE_DIR}/../shared/data/traces")
+kv_fuzz(stream_packet LIBS kv_stream)
+kv_fuzz(network_trace LIBS kv_stream)
