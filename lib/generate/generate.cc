@@ -1,17 +1,12 @@
 #include "kv/generate/generate.hh"
 
-#include "kv/model/parallel.hh"
-
 #include <algorithm>
 #include <chrono>
-#include <optional>
 
 namespace kv {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-constexpr std::size_t kShortPrompt = 64;
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -28,9 +23,6 @@ void require_room(const Session& session, const KvCache& cache, std::size_t toke
 // without a prompt its last token is run once more.
 std::vector<float> first_logits(const Session& session, const Start& start) {
   if (!start.prompt.empty()) {
-    // A short question leaves a core to the thread that loads: it would gain little from it.
-    std::optional<SpareCore> spare;
-    if (start.wait && start.prompt.size() <= kShortPrompt) spare.emplace();
     return session.model->forward(start.prompt, start.cache, {.before_layer = start.wait}).logits;
   }
   if (start.wait) {

@@ -139,13 +139,6 @@ void parallel_ranges(std::int64_t count, std::int64_t grain,
                  [&](std::int64_t i) { body(i * grain, std::min(count, (i + 1) * grain)); });
 }
 
-SpareCore::SpareCore() : before_(at::get_num_threads()) {
-  if (before_ > 1) at::set_num_threads(before_ - 1);
-}
-SpareCore::~SpareCore() {
-  if (before_ > 1) at::set_num_threads(before_);
-}
-
 void work_alone() { in_job = true; }
 
 // libgomp spins briefly when it knows of more threads than cores, and reads its environment before

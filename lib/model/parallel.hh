@@ -15,18 +15,6 @@ void parallel_items(std::int64_t count, const std::function<void(std::int64_t)>&
 void parallel_ranges(std::int64_t count, std::int64_t grain,
                      const std::function<void(std::int64_t, std::int64_t)>& body);
 
-// While it is there, the calling thread's loops and LibTorch's leave one core to others.
-class SpareCore {
- public:
-  SpareCore();
-  ~SpareCore();
-  SpareCore(const SpareCore&) = delete;
-  SpareCore& operator=(const SpareCore&) = delete;
-
- private:
-  int before_;
-};
-
 // From now on the calling thread does the loops above by itself: for threads beside the pool.
 void work_alone();
 
