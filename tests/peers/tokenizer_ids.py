@@ -138,7 +138,8 @@ def check_sentencepiece(folder, corpus, texts, decoded, tokenize, check):
     prefix = folder / "sp"
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([t for t in corpus if t.strip()]), model_prefix=prefix,
-        vocab_size=2000, model_type="bpe", byte_fallback=True, character_coverage=0.999,
+        vocab_size=2000, hard_vocab_limit=False,  # fewer, where there are only the few texts of ours
+        model_type="bpe", byte_fallback=True, character_coverage=0.999,
         normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
     processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
     # SentencePiece itself takes no NUL, and U+2581 spelled out is a space to it.
