@@ -1,6 +1,7 @@
 #include "kv/stream/link.hh"
 
 #include <algorithm>
+#include <cmath>
 
 namespace kv {
 namespace {
@@ -10,7 +11,10 @@ constexpr std::uint64_t kDelays = 32;  // purpose of the generator
 }  // namespace
 
 Capacity::Capacity(const CapacityTrace& trace, std::uint64_t queue_bytes)
-    : trace_(&trace), queue_bytes_(queue_bytes), left_(trace.steps[0].bytes) {}
+    : trace_(&trace),
+      queue_bytes_(queue_bytes),
+      round_bytes_(trace.round_bytes()),
+      left_(trace.steps[0].bytes) {}
 
 TimeNs Capacity::step_end() const {
   return step_ + 1 < trace_->steps.size() ? step_at(step_ + 1)
@@ -39,6 +43,14 @@ TimeNs Capacity::leave_by_opportunity(TimeNs now, std::uint64_t size) {
 TimeNs Capacity::leave_by_rate(TimeNs now, std::uint64_t size) {
   TimeNs at = std::max(now, busy_);
   auto bytes = static_cast<double>(size);
+  while (step_end() <= at) next_step();
+  if (bytes > round_bytes_) {  // whole rounds at once: there may be millions of them
+    const double rounds = std::floor(bytes / round_bytes_);
+    bytes -= rounds * round_bytes_;
+    const TimeNs skipped = static_cast<TimeNs>(rounds) * trace_->length;
+    round_ += skipped;
+    at += skipped;
+  }
   while (true) {
     while (step_end() <= at) next_step();
     const auto rate = static_cast<double>(trace_->steps[step_].bytes_per_s);

@@ -39,7 +39,9 @@ class Capacity {
   TimeNs leave_by_rate(TimeNs now, std::uint64_t size);
 
   const CapacityTrace* trace_;
-  std::uint64_t queue_bytes_, queued_ = 0, left_ = 0;  // left_: of this opportunity
+  std::uint64_t queue_bytes_;
+  double round_bytes_;
+  std::uint64_t queued_ = 0, left_ = 0;  // left_: of this opportunity
   Fifo<Waiting> waiting_;
   TimeNs round_ = 0, busy_ = 0;  // when the trace began last; when the link is free
   std::size_t step_ = 0;

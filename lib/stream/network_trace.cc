@@ -24,7 +24,7 @@ class Lines {
     const std::size_t end = std::min(rest_.find('\n'), rest_.size());
     line = rest_.substr(0, end);
     rest_.remove_prefix(std::min(end + 1, rest_.size()));
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.remove_suffix(1);
+    line.remove_suffix(line.size() - (line.find_last_not_of(" \t\r") + 1));
     return true;
   }
   [[noreturn]] void bad(const char* what) const {
@@ -169,6 +169,16 @@ std::vector<NetworkWindow> read_windows(Input input) {
   return windows;
 }
 
+double CapacityTrace::round_bytes() const {
+  double total = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const TimeNs end = i + 1 < steps.size() ? steps[i + 1].at : length + steps[0].at;
+    total += static_cast<double>(steps[i].bytes) + static_cast<double>(steps[i].bytes_per_s) *
+                                                       static_cast<double>(end - steps[i].at) / 1e9;
+  }
+  return total;
+}
+
 CapacityTrace read_capacity(Input input) {
   const std::string name = input.name();
   Lines lines(std::move(input));
@@ -206,6 +216,10 @@ CapacityTrace read_capacity(Input input) {
   const auto n = static_cast<TimeNs>(trace.steps.size());
   trace.length = trace.rates ? last + std::max(last / std::max<TimeNs>(n - 1, 1), kMillisecond)
                              : std::max(last, kMillisecond);
+  // A rate that holds for no time lets nothing through.
+  if (trace.rates && trace.round_bytes() < static_cast<double>(trace.length) / 1e9) {
+    fail_input("{}: lets less than a byte a second through", name);
+  }
   if (!trace.rates && trace.steps.back().at == trace.length) {
     // What leaves at the end is what leaves at the next beginning.
     const std::uint64_t bytes = trace.steps.back().bytes;

@@ -37,8 +37,11 @@ struct CapacityTrace {
   std::vector<Step> steps;  // ascending, the first at 0 or later
   TimeNs length = 0;        // when it begins again; above the last step's time
   bool rates = false;       // bytes_per_s count, not bytes
+
+  double round_bytes() const;  // what it lets through before it begins again
 };
-// Mahimahi or bandwidth. Throws kInput with the line, also for a trace that lets nothing through.
+// Mahimahi or bandwidth. Throws kInput with the line, also for a trace that lets less than
+// a byte a second through.
 CapacityTrace read_capacity(Input input);
 
 }  // namespace kv

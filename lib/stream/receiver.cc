@@ -98,6 +98,8 @@ void StreamReceiver::take_units() {
   while (true) {
     const Bytes* unit = units_.find(next_unit_);
     if (unit == nullptr) break;
+    // A combination that contradicts the end that was told is not believed.
+    if (end_ && (*end_ < unit_end_ || *end_ - unit_end_ < unit->size())) break;
     unit_end_ += unit->size();
     if (unit_end_ > received_) take(unit_end_ - unit->size(), *unit);
     ++next_unit_;

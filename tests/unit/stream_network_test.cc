@@ -151,6 +151,8 @@ TEST_CASE("files that are no traces say where") {
   CHECK(has(refusal(kv::read_capacity, "5\n4\n"), "line 2: times do not ascend"));
   CHECK(has(refusal(kv::read_capacity, "5\n6 1\n"), "line 2: now one number and now two"));
   CHECK(has(refusal(kv::read_capacity, "0 0\n1 0\n"), "lets nothing through"));
+  // A rate that holds for no time.
+  CHECK(has(refusal(kv::read_capacity, "0 0.8\n0 0\n"), "less than a byte a second"));
   CHECK(has(refusal(kv::read_capacity, "0 1e99\n"), "line 1: no rate"));
   CHECK(has(refusal(kv::read_capacity, "x\n"), "line 1: no time"));
   CHECK(has(refusal(kv::read_windows, ""), "empty"));
