@@ -1,5 +1,7 @@
 #include "rq_plot.hh"
 
+#include "kv/base/svg.hh"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,29 +17,11 @@ constexpr double kLeft = 76, kRight = 836, kTop = 84, kBottom = 440;
 constexpr double kStripTop = 448, kStripBottom = 502;  // where the KLD is 0
 constexpr double kGlyph = 6.7;                         // width of a letter of the labels
 
-// Over 3:1 on white and on near black.
-constexpr std::array kColours = {"#3b82c4", "#d9730d", "#3f9142", "#d64550", "#8e63c7", "#17929b",
-                                 "#a1683a", "#d0569a", "#7d8590", "#8a8f1f", "#5f6ee0", "#b07d00"};
-
-constexpr const char* kStyle = R"(<style>
-text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f; }
-.title { font-size: 15px; font-weight: 600; }
-.faint { fill: #57606a; }
-.page { fill: #ffffff; }
-.grid { stroke: #d8dee4; stroke-width: 1; }
-.fine { stroke: #eff2f5; stroke-width: 1; }
-.frame { stroke: #8c959f; stroke-width: 1; fill: none; }
+constexpr const char* kStyle = R"(.fine { stroke: #eff2f5; stroke-width: 1; }
 .name { font-weight: 600; stroke: #ffffff; stroke-width: 3; paint-order: stroke; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .faint { fill: #9da7b3; }
-  .page { fill: #0d1117; }
-  .grid { stroke: #30363d; }
-  .fine { stroke: #1c2128; }
-  .frame { stroke: #6e7681; }
-  .name { stroke: #0d1117; }
-}
-</style>
+)";
+constexpr const char* kDarkStyle = R"(.fine { stroke: #1c2128; }
+.name { stroke: #0d1117; }
 )";
 
 struct Box {
@@ -54,28 +38,8 @@ struct Spot {
   double x = 0, y = 0;
 };
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string text_at(double x, double y, const char* attributes, const std::string& text) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, attributes,
-                     escaped(text));
-}
-
 std::string line_at(Spot a, Spot b, const char* attributes) {
-  return fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {}/>\n", a.x,
-                     a.y, b.x, b.y, attributes);
+  return svg_line(a.x, a.y, b.x, b.y, attributes);
 }
 
 std::string marker_at(Spot s, std::size_t kind, const char* colour) {
@@ -126,22 +90,19 @@ class Plot {
   }
 
   std::string svg(const std::string& title) {
-    std::string out = fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
-        "height=\"{1}\" role=\"img\">\n{2}<rect class=\"page\" width=\"{0}\" height=\"{1}\"/>\n",
-        kWidth, kHeight, kStyle);
-    out += text_at(kLeft, 26, "class=\"title\"", title.empty() ? "Rate and quality" : title);
+    std::string out =
+        svg_text(kLeft, 26, "class=\"title\"", title.empty() ? "Rate and quality" : title);
     out +=
-        text_at(kLeft, 44, "class=\"faint\"",
-                fmt::format("{}: {} windows with {} tokens of context, {} predictions; bars: 95 % "
-                            "bootstrap over windows",
-                            table_.probe, table_.windows.size(), table_.context, table_.tokens));
+        svg_text(kLeft, 44, "class=\"faint\"",
+                 fmt::format("{}: {} windows with {} tokens of context, {} predictions; bars: 95 % "
+                             "bootstrap over windows",
+                             table_.probe, table_.windows.size(), table_.context, table_.tokens));
     out += axes();
     const auto [lines, marks] = curves();
     out += lines;
     out += names();  // avoids what curves() covered
     out += marks;
-    return out + "</svg>\n";
+    return svg_document(kWidth, kHeight, kStyle, kDarkStyle, out);
   }
 
  private:
@@ -158,28 +119,28 @@ class Plot {
     for (const double bits : kBitsBetween) {
       if (!shows(bits)) continue;
       out += line_at({x_of(bits), kTop}, {x_of(bits), kStripBottom}, "class=\"fine\"");
-      out += text_at(x_of(bits), kStripBottom + 17, "text-anchor=\"middle\" class=\"faint\"",
-                     fmt::format("{:g}", bits));
+      out += svg_text(x_of(bits), kStripBottom + 17, "text-anchor=\"middle\" class=\"faint\"",
+                      fmt::format("{:g}", bits));
     }
     for (const double bits : kBits) {
       if (!shows(bits)) continue;
       out += line_at({x_of(bits), kTop}, {x_of(bits), kStripBottom}, "class=\"grid\"");
-      out += text_at(x_of(bits), kStripBottom + 17, "text-anchor=\"middle\"",
-                     fmt::format("{:g}", bits));
-      out += text_at(x_of(bits), kTop - 7, "text-anchor=\"middle\" class=\"faint\"",
-                     fmt::format("{:g}x", 16 / bits));
+      out += svg_text(x_of(bits), kStripBottom + 17, "text-anchor=\"middle\"",
+                      fmt::format("{:g}", bits));
+      out += svg_text(x_of(bits), kTop - 7, "text-anchor=\"middle\" class=\"faint\"",
+                      fmt::format("{:g}x", 16 / bits));
     }
-    out += text_at(kRight, kTop - 22, "text-anchor=\"end\" class=\"faint\"",
-                   "times smaller than 16 bits");
+    out += svg_text(kRight, kTop - 22, "text-anchor=\"end\" class=\"faint\"",
+                    "times smaller than 16 bits");
     for (int decade = static_cast<int>(std::floor(low_)); decade <= high_; ++decade) {
       for (const int digit : {1, 2, 5}) {
         const double kld = digit * std::pow(10.0, decade);
         if (std::log10(kld) < low_ - 1e-9 || std::log10(kld) > high_ + 1e-9) continue;
         out += line_at({kLeft, y_of(kld)}, {kRight, y_of(kld)},
                        digit == 1 ? "class=\"grid\"" : "class=\"fine\"");
-        out += text_at(kLeft - 8, y_of(kld) + 4,
-                       digit == 1 ? "text-anchor=\"end\"" : "text-anchor=\"end\" class=\"faint\"",
-                       fmt::format("{:g}", kld));
+        out += svg_text(kLeft - 8, y_of(kld) + 4,
+                        digit == 1 ? "text-anchor=\"end\"" : "text-anchor=\"end\" class=\"faint\"",
+                        fmt::format("{:g}", kld));
       }
     }
     out += fmt::format(
@@ -187,9 +148,9 @@ class Plot {
         "<rect class=\"frame\" x=\"{0}\" y=\"{4}\" width=\"{2}\" height=\"{5}\"/>\n",
         kLeft, kTop, kRight - kLeft, kBottom - kTop, kStripTop, kStripBottom - kStripTop);
     out +=
-        text_at(kLeft - 8, (kStripTop + kStripBottom) / 2 + 4, "text-anchor=\"end\"", "exactly 0");
-    out += text_at((kLeft + kRight) / 2, kStripBottom + 42, "text-anchor=\"middle\"",
-                   "bits a value of K and V, all bytes counted (log scale)");
+        svg_text(kLeft - 8, (kStripTop + kStripBottom) / 2 + 4, "text-anchor=\"end\"", "exactly 0");
+    out += svg_text((kLeft + kRight) / 2, kStripBottom + 42, "text-anchor=\"middle\"",
+                    "bits a value of K and V, all bytes counted (log scale)");
     out += fmt::format(
         "<text transform=\"translate(18 {:.0f}) rotate(-90)\" "
         "text-anchor=\"middle\">mean KLD from the raw bf16 cache, nats (log "
@@ -209,7 +170,7 @@ class Plot {
     }
     for (auto& [family, points] : families) {
       const std::size_t number = numbers[family];
-      const char* colour = kColours[number % kColours.size()];
+      const char* colour = kSvgColours[number % kSvgColours.size()];
       std::ranges::sort(points, {}, &Point::bits);
       std::vector<Spot> spots, zeros;
       for (const Point* point : points) {
@@ -289,9 +250,8 @@ class Plot {
       }
       taken_.push_back(best);
       taken_.push_back(best);  // another name is worse to cover than a line
-      out += fmt::format(
-          "<text class=\"name\" x=\"{:.1f}\" y=\"{:.1f}\" style=\"fill: {}\">{}</text>\n", best.x,
-          best.y + 11, name.colour, escaped(name.text));
+      out += svg_text(best.x, best.y + 11,
+                      fmt::format("class=\"name\" style=\"fill: {}\"", name.colour), name.text);
     }
     return out;
   }

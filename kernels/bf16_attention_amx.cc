@@ -1,5 +1,5 @@
-#include "amx_tiles.hh"
 #include "bf16_attention_targets.hh"
+#include "bf16_tiles.hh"
 #include "exp2_avx512.hh"
 
 namespace kv {
@@ -19,47 +19,16 @@ struct Part {
   std::int64_t query, queries, key, keys;
 };
 
-// Tiles 0 to 3 are sums, 4 and 5 the left side, 6 and 7 the right.
-template <bool kTwoTiles>
-void multiply_step(const std::uint16_t* left, std::int64_t left_stride, const std::uint16_t* right,
-                   std::int64_t right_stride) {
-  _tile_loadd(4, left, 2 * left_stride);
-  _tile_loadd(6, right, 2 * right_stride);
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(7, right + 32, 2 * right_stride);
-  _tile_dpbf16ps(1, 4, 7);
-  if (kTwoTiles) {
-    _tile_loadd(5, left + 16 * left_stride, 2 * left_stride);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-}
-
-template <bool kTwoTiles>
-void store_sums(float* to, std::int64_t stride) {
-  _tile_stored(0, to, 4 * stride);
-  _tile_stored(1, to + 16, 4 * stride);
-  if (kTwoTiles) {
-    _tile_stored(2, to + 16 * stride, 4 * stride);
-    _tile_stored(3, to + 16 * stride + 16, 4 * stride);
-  }
-  memory_barrier();
-}
-
 // `meanwhile` is called at each step of the tiles, which leave the vectors idle.
 template <bool kTwoTiles, typename F>
 void score(const Bf16Attention& block, const Part& part, float* scores, F&& meanwhile) {
   const std::uint16_t* queries = block.queries + part.query * block.k_dim;
   for (std::int64_t key = part.key; key < part.key + part.keys; key += 32, scores += 32) {
     const std::uint16_t* keys = block.keys + key / 64 * 64 * block.k_dim + key % 64 * 2;
-    _tile_zero(0);
-    _tile_zero(1);
-    if (kTwoTiles) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
+    zero_sums<kTwoTiles>();
     for (std::int64_t i = 0; i < block.k_dim; i += 32) {
-      multiply_step<kTwoTiles>(queries + i, block.k_dim, keys + i * 64, 128);
+      const std::uint16_t* right = keys + i * 64;
+      multiply_step<kTwoTiles>(queries + i, block.k_dim, right, right + 32, 128);
       meanwhile();
     }
     store_sums<kTwoTiles>(scores, kKeys);
@@ -72,15 +41,10 @@ void weigh(const Bf16Attention& block, const Part& part, const std::uint16_t* pr
   const std::uint16_t* values = block.values + part.key * block.v_dim;
   for (std::int64_t column = 0; column < block.v_dim; column += 32) {
     float* to = block.output + part.query * block.v_dim + column;
-    _tile_loadd(0, to, 4 * block.v_dim);
-    _tile_loadd(1, to + 16, 4 * block.v_dim);
-    if (kTwoTiles) {
-      _tile_loadd(2, to + 16 * block.v_dim, 4 * block.v_dim);
-      _tile_loadd(3, to + 16 * block.v_dim + 16, 4 * block.v_dim);
-    }
+    load_sums<kTwoTiles>(to, block.v_dim);
     for (std::int64_t key = 0; key < part.keys; key += 32) {
-      multiply_step<kTwoTiles>(probabilities + key, kKeys, values + key * block.v_dim + 2 * column,
-                               2 * block.v_dim);
+      const std::uint16_t* right = values + key * block.v_dim + 2 * column;
+      multiply_step<kTwoTiles>(probabilities + key, kKeys, right, right + 32, 2 * block.v_dim);
       meanwhile();
     }
     store_sums<kTwoTiles>(to, block.v_dim);

@@ -2,40 +2,28 @@
 
 #include "bf16_product_targets.hh"
 #include "cpu_features.hh"
+#include "target_table.hh"
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <stdexcept>
 
 namespace kv {
 namespace {
 
-struct Entry {
-  ProductTarget target;
-  const char* name;
-  ProductFunction run;
-  bool (*here)();
-};
+using Table = TargetTable<ProductTarget, ProductFunction>;
 
 // Fastest first.
-constexpr Entry kTable[] = {
+constexpr Table::Entry kTable[] = {
 #if defined(__x86_64__)
     {ProductTarget::kAmx, "amx", product_amx, cpu_has_amx_bf16},
 #endif
     {ProductTarget::kScalar, "scalar", product_scalar, [] { return true; }},
 };
 
-const Entry& entry_of(ProductTarget target) {
-  for (const Entry& entry : kTable) {
-    if (entry.target == target) return entry;
-  }
-  throw std::invalid_argument("bf16_product: this build has no such target");
-}
-
-std::atomic<const Entry*>& selected() {
-  static std::atomic<const Entry*> entry{&entry_of(product_targets().front())};
-  return entry;
+Table& table() {
+  static Table table("bf16_product", kTable);
+  return table;
 }
 
 void require(bool holds, const char* what) {
@@ -76,27 +64,13 @@ Bf16Matrix::Bf16Matrix(std::span<const std::uint16_t> rows, std::int64_t outputs
   }
 }
 
-const char* product_target_name(ProductTarget target) { return entry_of(target).name; }
+const char* product_target_name(ProductTarget target) { return table().name(target); }
 
-std::span<const ProductTarget> product_targets() {
-  static const std::vector<ProductTarget> targets = [] {
-    std::vector<ProductTarget> here;
-    for (const Entry& entry : kTable) {
-      if (entry.here()) here.push_back(entry.target);
-    }
-    return here;
-  }();
-  return targets;
-}
+std::span<const ProductTarget> product_targets() { return table().here(); }
 
-ProductTarget product_target() { return selected().load(std::memory_order_relaxed)->target; }
+ProductTarget product_target() { return table().selected().target; }
 
-void set_product_target(ProductTarget target) {
-  const auto targets = product_targets();
-  require(std::find(targets.begin(), targets.end(), target) != targets.end(),
-          "bf16_product: this machine cannot run this target");
-  selected() = &entry_of(target);
-}
+void set_product_target(ProductTarget target) { table().select(target); }
 
 ProductTarget bf16_product(const Bf16Product& product, std::int64_t first_panel,
                            std::int64_t end_panel) {
@@ -121,7 +95,7 @@ ProductTarget bf16_product(const Bf16Product& product, std::int64_t first_panel,
                        .out_stride = product.out_stride,
                        .first_panel = first_panel,
                        .end_panel = end_panel};
-  return selected().load(std::memory_order_relaxed)->run(job);
+  return table().selected().run(job);
 }
 
 }  // namespace kv

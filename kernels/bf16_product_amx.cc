@@ -1,6 +1,6 @@
-#include "amx_tiles.hh"
 #include "bf16_product_end.hh"
 #include "bf16_product_targets.hh"
+#include "bf16_tiles.hh"
 
 namespace kv {
 namespace {
@@ -17,42 +17,20 @@ struct Meanwhile {
   std::int64_t rows;
 };
 
-// 32 rows (or up to 16: one tile) x 32 outputs. Tiles 0 to 3 are sums, 4 and 5 rows of x, 6 and 7
-// weights.
+// 32 rows (or up to 16: one tile) x 32 outputs.
 template <bool kTwoTiles, ProductEnd kEnd>
 void multiply_block(const ProductJob& job, const std::uint16_t* x, const std::uint16_t* weights,
                     Meanwhile<kEnd> meanwhile, float* sums) {
-  _tile_zero(0);
-  _tile_zero(1);
-  if (kTwoTiles) {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  const std::int64_t stride = 2 * job.x_stride;
+  zero_sums<kTwoTiles>();
   for (std::int64_t step = 0; step < job.steps; ++step, x += 32, weights += kStepValues) {
-    _tile_loadd(4, x, stride);
-    _tile_loadd(6, weights, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, weights + kStepValues / 2, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    if (kTwoTiles) {
-      _tile_loadd(5, x + 16 * job.x_stride, stride);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    multiply_step<kTwoTiles>(x, job.x_stride, weights, weights + kStepValues / 2, 32);
     for (std::int64_t i = 0; i < meanwhile.lines; ++i, meanwhile.next += kLineValues) {
       _mm_prefetch(meanwhile.next, _MM_HINT_T1);
     }
     meanwhile.before.advance(meanwhile.rows);
   }
   meanwhile.before.finish();
-  _tile_stored(0, sums, 4 * kPanelWidth);
-  _tile_stored(1, sums + 16, 4 * kPanelWidth);
-  if (kTwoTiles) {
-    _tile_stored(2, sums + 16 * kPanelWidth, 4 * kPanelWidth);
-    _tile_stored(3, sums + 16 * kPanelWidth + 16, 4 * kPanelWidth);
-  }
-  memory_barrier();
+  store_sums<kTwoTiles>(sums, kPanelWidth);
 }
 
 // Rows [begin, end), a whole number of blocks or less than one. That they stay in the second-level

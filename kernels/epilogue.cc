@@ -2,9 +2,9 @@
 
 #include "cpu_features.hh"
 #include "epilogue_targets.hh"
+#include "target_table.hh"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <stdexcept>
 #include <vector>
@@ -12,15 +12,10 @@
 namespace kv {
 namespace {
 
-struct Entry {
-  EpilogueTarget target;
-  const char* name;
-  EpilogueTarget (*run)(const Reconstruction&);
-  bool (*here)();
-};
+using Table = TargetTable<EpilogueTarget, EpilogueTarget (*)(const Reconstruction&)>;
 
 // Fastest first.
-constexpr Entry kTable[] = {
+constexpr Table::Entry kTable[] = {
 #if defined(__x86_64__)
     {EpilogueTarget::kAvx512, "avx512", reconstruct_avx512, cpu_has_avx512},
     {EpilogueTarget::kAvx2, "avx2", reconstruct_avx2, cpu_has_avx2},
@@ -28,16 +23,9 @@ constexpr Entry kTable[] = {
     {EpilogueTarget::kScalar, "scalar", reconstruct_scalar, [] { return true; }},
 };
 
-const Entry& entry_of(EpilogueTarget target) {
-  for (const Entry& entry : kTable) {
-    if (entry.target == target) return entry;
-  }
-  throw std::invalid_argument("reconstruct: this build has no such target");
-}
-
-std::atomic<const Entry*>& selected() {
-  static std::atomic<const Entry*> entry{&entry_of(epilogue_targets().front())};
-  return entry;
+Table& table() {
+  static Table table("reconstruct", kTable);
+  return table;
 }
 
 void require(bool holds, const char* what) {
@@ -63,29 +51,15 @@ void check(const Reconstruction& job) {
           "reconstruct: a mean or unit is not finite");
 }
 
-const char* epilogue_target_name(EpilogueTarget target) { return entry_of(target).name; }
+const char* epilogue_target_name(EpilogueTarget target) { return table().name(target); }
 
-std::span<const EpilogueTarget> epilogue_targets() {
-  static const std::vector<EpilogueTarget> targets = [] {
-    std::vector<EpilogueTarget> here;
-    for (const Entry& entry : kTable) {
-      if (entry.here()) here.push_back(entry.target);
-    }
-    return here;
-  }();
-  return targets;
-}
+std::span<const EpilogueTarget> epilogue_targets() { return table().here(); }
 
-void set_epilogue_target(EpilogueTarget target) {
-  const auto targets = epilogue_targets();
-  require(std::find(targets.begin(), targets.end(), target) != targets.end(),
-          "reconstruct: this machine cannot run this target");
-  selected() = &entry_of(target);
-}
+void set_epilogue_target(EpilogueTarget target) { table().select(target); }
 
 EpilogueTarget reconstruct(const Reconstruction& job) {
   check(job);
-  return selected().load(std::memory_order_relaxed)->run(job);
+  return table().selected().run(job);
 }
 
 }  // namespace kv

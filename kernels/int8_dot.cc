@@ -2,10 +2,10 @@
 
 #include "cpu_features.hh"
 #include "int8_dot_targets.hh"
+#include "target_table.hh"
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -13,15 +13,10 @@
 namespace kv {
 namespace {
 
-struct Entry {
-  DotTarget target;
-  const char* name;
-  DotFunction run;
-  bool (*here)();
-};
+using Table = TargetTable<DotTarget, DotFunction>;
 
 // Fastest first.
-constexpr Entry kTable[] = {
+constexpr Table::Entry kTable[] = {
 #if defined(__x86_64__)
     {DotTarget::kAmx, "amx", dot_amx, cpu_has_amx_int8},
     {DotTarget::kAvx512Vnni, "avx512vnni", dot_avx512vnni, cpu_has_avx512_vnni},
@@ -31,16 +26,9 @@ constexpr Entry kTable[] = {
     {DotTarget::kScalar, "scalar", dot_scalar, [] { return true; }},
 };
 
-const Entry& entry_of(DotTarget target) {
-  for (const Entry& entry : kTable) {
-    if (entry.target == target) return entry;
-  }
-  throw std::invalid_argument("int8_dot: this build has no such target");
-}
-
-std::atomic<const Entry*>& selected() {
-  static std::atomic<const Entry*> entry{&entry_of(dot_targets().front())};
-  return entry;
+Table& table() {
+  static Table table("int8_dot", kTable);
+  return table;
 }
 
 void require(bool holds, const char* what) {
@@ -80,7 +68,7 @@ DotTarget run(const Int8Weights& weights, const std::vector<const std::uint8_t*>
   job.tokens = tokens;
   job.out = out;
   job.out_stride = out_stride;
-  return selected().load(std::memory_order_relaxed)->run(job);
+  return table().selected().run(job);
 }
 
 void check_tokens(std::int64_t tokens, std::int64_t out_stride) {
@@ -123,31 +111,17 @@ Int8Weights::Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs
   }
 }
 
-const char* dot_target_name(DotTarget target) { return entry_of(target).name; }
+const char* dot_target_name(DotTarget target) { return table().name(target); }
 
-std::span<const DotTarget> dot_targets() {
-  static const std::vector<DotTarget> targets = [] {
-    std::vector<DotTarget> here;
-    for (const Entry& entry : kTable) {
-      if (entry.here()) here.push_back(entry.target);
-    }
-    return here;
-  }();
-  return targets;
-}
+std::span<const DotTarget> dot_targets() { return table().here(); }
 
-DotTarget dot_target() { return selected().load(std::memory_order_relaxed)->target; }
+DotTarget dot_target() { return table().selected().target; }
 
 bool dot_target_is_fast(DotTarget target) {
   return target != DotTarget::kScalar && target != DotTarget::kAvx2;
 }
 
-void set_dot_target(DotTarget target) {
-  const auto targets = dot_targets();
-  require(std::find(targets.begin(), targets.end(), target) != targets.end(),
-          "int8_dot: this machine cannot run this target");
-  selected() = &entry_of(target);
-}
+void set_dot_target(DotTarget target) { table().select(target); }
 
 DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                    std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {

@@ -1,5 +1,5 @@
 #pragma once
-// The options that describe a network, the same in tokstream-sim and linkemu.
+// The options that describe a network.
 
 #include "kv/stream/sim_options.hh"
 #include "tool.hh"

@@ -1,5 +1,5 @@
 #pragma once
-// Which packets a path loses. Shared by the simulator and by linkemu.
+// Which packets a path loses.
 //
 //   none
 //   iid:P                each packet with probability P

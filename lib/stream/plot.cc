@@ -1,8 +1,8 @@
-// tokstream-sim --plot: written as SVG, for two kinds of simple panels need no plotting program.
+// tokstream-sim --plot.
+#include "kv/base/svg.hh"
 #include "kv/stream/report.hh"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace kv {
@@ -12,60 +12,13 @@ constexpr double kWidth = 860, kLeft = 150, kRight = 720;
 constexpr double kBar = 26, kTop = 74;          // the bars
 constexpr double kPanel = 190, kPanelGap = 64;  // a stream
 
-// Over 3:1 on white and on near black.
-constexpr std::array kColours = {"#3b82c4", "#d9730d", "#3f9142", "#d64550", "#8e63c7", "#17929b",
-                                 "#a1683a", "#d0569a", "#7d8590", "#8a8f1f", "#5f6ee0", "#b07d00"};
-
-constexpr const char* kStyle = R"(<style>
-text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f; }
-.title { font-size: 15px; font-weight: 600; }
-.faint { fill: #57606a; }
-.page { fill: #ffffff; }
-.grid { stroke: #d8dee4; stroke-width: 1; }
-.frame { stroke: #8c959f; stroke-width: 1; fill: none; }
-.made { stroke: #8c959f; stroke-width: 1.5; fill: none; }
+constexpr const char* kStyle = R"(.made { stroke: #8c959f; stroke-width: 1.5; fill: none; }
 .stall { fill: #d64550; opacity: 0.25; }
 .lost { stroke: #d64550; stroke-width: 1.5; }
 .resent { stroke: #3f9142; stroke-width: 1.5; }
 .error { stroke: #24292f; stroke-width: 1.5; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .faint { fill: #9da7b3; }
-  .page { fill: #0d1117; }
-  .grid { stroke: #30363d; }
-  .frame { stroke: #6e7681; }
-  .error { stroke: #e6edf3; }
-}
-</style>
 )";
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string text_at(double x, double y, const char* attributes, const std::string& text) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, attributes,
-                     escaped(text));
-}
-std::string line_at(double x1, double y1, double x2, double y2, const char* kind) {
-  return fmt::format(
-      "<line class=\"{}\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>\n", kind, x1,
-      y1, x2, y2);
-}
-std::string box_at(double x, double y, double width, double height, const std::string& how) {
-  return fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" {}/>\n", x,
-                     y, width, height, how);
-}
+constexpr const char* kDarkStyle = ".error { stroke: #e6edf3; }\n";
 
 // 1, 2 or 5 times a power of ten, so that there are about five steps to `most`.
 double step_for(double most) {
@@ -97,21 +50,21 @@ std::string bars(const std::vector<SchemeResult>& results) {
   };
   std::string out;
   for (double tick = 0; tick <= most; tick += step_for(most)) {
-    out += line_at(x_of(tick), kTop - 4, x_of(tick), bottom, "grid");
-    out += text_at(x_of(tick), bottom + 16, "text-anchor=\"middle\"", fmt::format("{:g} %", tick));
+    out += svg_line(x_of(tick), kTop - 4, x_of(tick), bottom, "class=\"grid\"");
+    out += svg_text(x_of(tick), bottom + 16, "text-anchor=\"middle\"", fmt::format("{:g} %", tick));
   }
-  out += text_at(kRight + 12, kTop - 8, "class=\"faint\"", "bytes of one copy");
+  out += svg_text(kRight + 12, kTop - 8, "class=\"faint\"", "bytes of one copy");
   for (std::size_t i = 0; i < results.size(); ++i) {
     const double y = kTop + kBar * static_cast<double>(i);
     const Estimate& e = stalled[i];
-    out += text_at(kLeft - 8, y + 16, "text-anchor=\"end\"", results[i].scheme.name);
-    out += box_at(kLeft, y + 4, std::max(x_of(e.value) - kLeft, 1.0), kBar - 8,
-                  fmt::format("fill=\"{}\"", kColours[i % kColours.size()]));
+    out += svg_text(kLeft - 8, y + 16, "text-anchor=\"end\"", results[i].scheme.name);
+    out += svg_box(kLeft, y + 4, std::max(x_of(e.value) - kLeft, 1.0), kBar - 8,
+                   fmt::format("fill=\"{}\"", kSvgColours[i % kSvgColours.size()]));
     if (!std::isnan(e.half)) {
-      out += line_at(x_of(e.value - e.half), y + kBar / 2, x_of(e.value + e.half), y + kBar / 2,
-                     "error");
+      out += svg_line(x_of(e.value - e.half), y + kBar / 2, x_of(e.value + e.half), y + kBar / 2,
+                      "class=\"error\"");
     }
-    out += text_at(kRight + 12, y + 16, "", fmt::format("{:.3f}", bytes[i].value));
+    out += svg_text(kRight + 12, y + 16, "", fmt::format("{:.3f}", bytes[i].value));
   }
   return out;
 }
@@ -135,36 +88,36 @@ std::string stream(const ExperimentOptions& o, const SchemeResult& r, double top
     }
     return fmt::format("<path d=\"{}\" {}/>\n", path, how);
   };
-  std::string out = text_at(kLeft, top - 8, "", fmt::format("{}: one stream", r.scheme.name));
+  std::string out = svg_text(kLeft, top - 8, "", fmt::format("{}: one stream", r.scheme.name));
   for (std::size_t i = 1; i < t.shown.size() && t.shown[i - 1] <= until; ++i) {
     if (t.shown[i] - t.shown[i - 1] > o.simulation.thresholds[0]) {
-      out += box_at(x_of(t.shown[i - 1]), top, x_of(t.shown[i]) - x_of(t.shown[i - 1]), kPanel,
-                    "class=\"stall\"");
+      out += svg_box(x_of(t.shown[i - 1]), top, x_of(t.shown[i]) - x_of(t.shown[i - 1]), kPanel,
+                     "class=\"stall\"");
     }
   }
   out += curve(t.made, "class=\"made\"");
   out += curve(t.shown, "fill=\"none\" stroke-width=\"2\" stroke=\"#3b82c4\"");
-  out += box_at(kLeft, top, kRight - kLeft, kPanel, "class=\"frame\"");
+  out += svg_box(kLeft, top, kRight - kLeft, kPanel, "class=\"frame\"");
   for (const Timeline::Packet& packet : t.packets) {
     const double x = x_of(packet.sent);
-    if (packet.arrived == kNever) out += line_at(x, bottom + 2, x, bottom + 9, "lost");
+    if (packet.arrived == kNever) out += svg_line(x, bottom + 2, x, bottom + 9, "class=\"lost\"");
     if (packet.resent && packet.tokens > 0) {
-      out +=
-          line_at(x, bottom + 11, x,
-                  bottom + 11 + std::min<double>(static_cast<double>(packet.tokens), 8), "resent");
+      out += svg_line(x, bottom + 11, x,
+                      bottom + 11 + std::min<double>(static_cast<double>(packet.tokens), 8),
+                      "class=\"resent\"");
     }
   }
-  out += text_at(kLeft - 8, bottom + 9, "text-anchor=\"end\" class=\"faint\"", "lost");
-  out += text_at(kLeft - 8, bottom + 21, "text-anchor=\"end\" class=\"faint\"", "with old tokens");
-  out += text_at(kLeft - 8, top + 10, "text-anchor=\"end\" class=\"faint\"",
-                 fmt::format("{} tokens", t.made.size()));
+  out += svg_text(kLeft - 8, bottom + 9, "text-anchor=\"end\" class=\"faint\"", "lost");
+  out += svg_text(kLeft - 8, bottom + 21, "text-anchor=\"end\" class=\"faint\"", "with old tokens");
+  out += svg_text(kLeft - 8, top + 10, "text-anchor=\"end\" class=\"faint\"",
+                  fmt::format("{} tokens", t.made.size()));
   for (double tick = 0; tick <= seconds; tick += step_for(seconds)) {
     const double x = x_of(static_cast<TimeNs>(tick * 1e9));
-    out += text_at(x, bottom + 34, "text-anchor=\"middle\"", fmt::format("{:g} s", tick));
+    out += svg_text(x, bottom + 34, "text-anchor=\"middle\"", fmt::format("{:g} s", tick));
   }
-  out += text_at(kRight + 12, top + 24, "class=\"faint\"", "grey: made");
-  out += text_at(kRight + 12, top + 40, "class=\"faint\"", "blue: shown");
-  out += text_at(kRight + 12, top + 56, "class=\"faint\"", "red: a stall");
+  out += svg_text(kRight + 12, top + 24, "class=\"faint\"", "grey: made");
+  out += svg_text(kRight + 12, top + 40, "class=\"faint\"", "blue: shown");
+  out += svg_text(kRight + 12, top + 56, "class=\"faint\"", "red: a stall");
   return out;
 }
 
@@ -175,13 +128,8 @@ std::string experiment_svg(const ExperimentOptions& o, const std::vector<SchemeR
   const std::size_t panels = results.size() > 1 ? 2 : 1;
   const double streams = kTop + kBar * static_cast<double>(results.size()) + 62;
   const double height = streams + static_cast<double>(panels) * (kPanel + kPanelGap);
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
-      "height=\"{1:.0f}\" role=\"img\">\n{2}<rect class=\"page\" width=\"{0:.0f}\" "
-      "height=\"{1:.0f}\"/>\n",
-      kWidth, height, kStyle);
-  out += text_at(20, 26, "class=\"title\"", "Stalled share of a stream's time");
-  out += text_at(
+  std::string out = svg_text(20, 26, "class=\"title\"", "Stalled share of a stream's time");
+  out += svg_text(
       20, 46, "class=\"faint\"",
       fmt::format("loss {}; gaps over {:g} ms; {} streams of {} seeds; bars: 95 %",
                   o.simulation.forward.loss.text,
@@ -189,7 +137,7 @@ std::string experiment_svg(const ExperimentOptions& o, const std::vector<SchemeR
   out += bars(results);
   out += stream(o, results.front(), streams, seconds);
   if (panels > 1) out += stream(o, results.back(), streams + kPanel + kPanelGap, seconds);
-  return out + "</svg>\n";
+  return svg_document(kWidth, height, kStyle, kDarkStyle, out);
 }
 
 }  // namespace kv

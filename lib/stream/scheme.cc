@@ -11,22 +11,13 @@ namespace {
 constexpr const char* kNames =
     "chatterbox, chatterbox+timer (both also :SHARE), tcp, rack, duplicate:N, red:N, mosh, fec:N";
 
-int count_of(const std::string& text, std::string_view digits, int least, int most) {
-  int value = 0;
+template <typename T>
+T number_of(const std::string& text, std::string_view digits, T least, T most) {
+  T value = 0;
   const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (code != std::errc() || end != digits.data() + digits.size() || value < least ||
+  if (code != std::errc() || end != digits.data() + digits.size() || !(value >= least) ||
       value > most) {
     fail_usage("scheme '{}': give a number from {} to {} behind the colon", text, least, most);
-  }
-  return value;
-}
-
-double share_of(const std::string& text, std::string_view digits) {
-  double value = 0;
-  const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (code != std::errc() || end != digits.data() + digits.size() || !(value >= 0.01) ||
-      value > 100) {
-    fail_usage("scheme '{}': give a share from 0.01 to 100 behind the colon", text);
   }
   return value;
 }
@@ -43,25 +34,25 @@ Scheme parse_scheme(const std::string& text) {
   scheme.name = text;
   if (name == "chatterbox" || name == "chatterbox+timer") {
     scheme.recovery = name == "chatterbox" ? Recovery::kAtEnd : Recovery::kTimer;
-    if (has_value) scheme.redundancy = share_of(text, value);
+    if (has_value) scheme.redundancy = number_of(text, value, 0.01, 100.0);
     return scheme;
   }
   if (name == "duplicate") {
     scheme.carry = Carry::kNew;
     scheme.recovery = Recovery::kRack;
-    scheme.copies = has_value ? count_of(text, value, 2, 8) : 2;
+    scheme.copies = has_value ? number_of(text, value, 2, 8) : 2;
     return scheme;
   }
   if (name == "red") {
     scheme.carry = Carry::kRecent;
     scheme.recovery = Recovery::kRack;
-    scheme.depth = has_value ? count_of(text, value, 1, 16) : 2;
+    scheme.depth = has_value ? number_of(text, value, 1, 16) : 2;
     return scheme;
   }
   if (name == "fec") {
     scheme.carry = Carry::kCoded;
     scheme.recovery = Recovery::kRack;
-    scheme.depth = has_value ? count_of(text, value, 1, 4) : 1;
+    scheme.depth = has_value ? number_of(text, value, 1, 4) : 1;
     return scheme;
   }
   if (has_value) fail_usage("scheme '{}': '{}' takes no number", text, name);

@@ -1,11 +1,11 @@
 #pragma once
-// The options of tokstream-sim, and of linkemu where they are about the network, as text.
+// The options of tokstream-sim as text.
 
 #include "kv/stream/experiment.hh"
 
 namespace kv {
 
-// A path: what both tools call by the same options.
+// A path.
 struct NetworkText {
   std::string loss = "none", ack_loss;  // parse_loss; ack_loss empty: as loss
   std::string down, up;                 // read_capacity's files, forward and back
