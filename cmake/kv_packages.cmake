@@ -1,4 +1,5 @@
 # The libraries that ours link: for the build, and for those who find_package(kvtools).
+find_package(Eigen3 REQUIRED NO_MODULE)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)

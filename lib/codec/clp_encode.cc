@@ -1,9 +1,10 @@
 // The half of TensorCoder that only encoders use.
 
 #include "clp_forward.hh"
-#include "clp_inverse.hh"
 #include "clp_step.hh"
 #include "clp_tensor.hh"
+
+#include <Eigen/LU>
 
 #include <algorithm>
 #include <bit>
@@ -66,19 +67,17 @@ void TensorCoder::Inverse::split(const TensorProfile& profile) {
 
 const TensorCoder::Inverse& TensorCoder::inverse() const {
   std::call_once(inverse_once_, [&] {
-    const std::int64_t n = profile_.channels, stride = inverse_stride(n);
-    const auto row_of = [&](std::int64_t i) { return static_cast<std::size_t>(i * stride); };
-    std::vector<float> matrix(row_of(n));
-    for (std::int64_t c = 0; c < n; ++c) {
-      std::copy_n(profile_.basis.begin() + c * n, n, matrix.begin() + c * stride);
-    }
-    invert(matrix.data(), n);
+    // In f32: the rest of an encoder is no more exact, and a file has a hundred of them to invert.
+    using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const std::int64_t n = profile_.channels;
+    Matrix basis(n, n);
+    std::copy_n(profile_.basis.begin(), n * n, basis.data());
+    const Matrix matrix = basis.partialPivLu().inverse();
     auto inverse = std::make_shared<Inverse>();
     for (std::int64_t k = 0; k < n; ++k) {
       for (std::int64_t c = 0; c < n; ++c) {
         const auto at = static_cast<std::size_t>(c);
-        const float value =
-            matrix[row_of(k) + at] / std::ldexp(profile_.unit[at], profile_.gain[at]);
+        const float value = matrix(k, c) / std::ldexp(profile_.unit[at], profile_.gain[at]);
         // A basis without an inverse is a bad profile; its coefficients become 0.
         inverse->rows.push_back(std::isfinite(value) ? value : 0.0f);
       }

@@ -1,6 +1,6 @@
 #pragma once
-// One direction of a path: loss, then a queue before a link of limited rate, then delay. Shared by
-// the simulator and by linkemu; times and sizes in, arrival times out.
+// One direction of a path: loss, then a queue before a link of limited rate, then delay; times and
+// sizes in, arrival times out.
 
 #include "kv/stream/fifo.hh"
 #include "kv/stream/loss.hh"

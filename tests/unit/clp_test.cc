@@ -4,7 +4,6 @@
 
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "clp_layers.hh"
-#include "kv/codec/clp_inverse.hh"
 #include "kv/codec/clp_values.hh"
 
 #include <doctest/doctest.h>
@@ -145,46 +144,6 @@ TEST_CASE("values come back from their groups, in whatever order the steps bring
     }
   }
   kv::set_vector_target(kv::vector_targets().front());
-}
-
-TEST_CASE("matrices are inverted on every target, whatever rows their pivots are in") {
-  std::mt19937 random(11);
-  for (const std::int64_t n : {4, 8, 20, 36, 64, 192}) {
-    CAPTURE(n);
-    const std::int64_t stride = kv::inverse_stride(n);
-    std::vector<float> matrix(static_cast<std::size_t>(n * stride));
-    const auto at = [&](std::vector<float>& values, std::int64_t r, std::int64_t c) -> float& {
-      return values[static_cast<std::size_t>(r * stride + c)];
-    };
-    // The large values are not on the diagonal.
-    for (std::int64_t r = 0; r < n; ++r) {
-      for (std::int64_t c = 0; c < n; ++c) {
-        const bool large = c == (r * 7 + 1) % n;
-        at(matrix, r, c) =
-            static_cast<float>(static_cast<int>(random() % 11) - 5) + (large ? 127.0f : 0.0f);
-      }
-    }
-    for (const kv::VectorTarget target : kv::vector_targets()) {
-      CAPTURE(kv::vector_target_name(target));
-      kv::set_vector_target(target);
-      std::vector<float> inverse = matrix;
-      kv::invert(inverse.data(), n);
-      double worst = 0;
-      for (std::int64_t r = 0; r < n; ++r) {
-        for (std::int64_t c = 0; c < n; ++c) {
-          double sum = r == c ? -1 : 0;
-          for (std::int64_t i = 0; i < n; ++i) sum += double(at(matrix, r, i)) * at(inverse, i, c);
-          worst = std::max(worst, std::fabs(sum));
-        }
-      }
-      CHECK(worst < 1e-3);
-    }
-  }
-  kv::set_vector_target(kv::vector_targets().front());
-  // One that has none.
-  std::vector<float> zeros(static_cast<std::size_t>(8 * kv::inverse_stride(8)));
-  kv::invert(zeros.data(), 8);
-  CHECK_FALSE(std::isfinite(zeros[0]));
 }
 
 TEST_CASE("the variant of a loop that runs is the one that was chosen") {
