@@ -92,15 +92,24 @@ int program_body(const Options& o, const kv::Invocation&) {
   model_options.with_head = true;
   const kv::Session session = kv::Session::open(o.model.model, model_options);
   const double model_s = since();
-  std::optional<kv::CacheLoad> load;
+  const auto prompt = [&](bool begins) {
+    return kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, begins);
+  };
+  std::vector<std::int32_t> behind = prompt(false);
   const std::int64_t context = session.model->config().context;
+  // Behind a cache, room for what comes and no more: layers that lie close together take less
+  // memory that was never used.
+  const std::int64_t most = std::ssize(behind) + std::max<std::int64_t>(o.generate.max_tokens, 0);
+  std::optional<kv::CacheLoad> load;
   const bool look = !request.cache.empty() || (!o.no_cache && !isatty(STDIN_FILENO));
   if (look)
-    load = kv::CacheLoad::open(kv::Input::open(request.cache), session, {.extra_tokens = context});
-  kv::KvCache empty = session.model->make_cache({.capacity = context});
+    load =
+        kv::CacheLoad::open(kv::Input::open(request.cache), session,
+                            {.extra_tokens = o.score.empty() ? std::min(most, context) : context});
+  kv::KvCache empty = session.model->make_cache({.capacity = load ? 0 : context});
   const bool has_cache = load && !load->file().tokens.empty();
   kv::Start start{load ? load->file().cache : empty, has_cache ? load->file().tokens.back() : 0,
-                  kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, !load)};
+                  load ? std::move(behind) : prompt(true)};
   if (load) start.wait = [&](std::int64_t layer) { load->wait(layer); };
   const double ready_s = since();
 

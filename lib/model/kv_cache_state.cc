@@ -8,8 +8,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/util/BFloat16.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -29,30 +27,6 @@ std::int64_t run_length(std::span<const std::int64_t> slots, std::int64_t most) 
   return run;
 }
 
-// The pages of [begin, begin + size_bytes), which need not begin with one.
-void populate(void* begin, std::size_t size_bytes) {
-#ifdef MADV_POPULATE_WRITE
-  static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const std::uintptr_t before = reinterpret_cast<std::uintptr_t>(begin) % page_bytes;
-  ::madvise(static_cast<std::byte*>(begin) - before, size_bytes + before, MADV_POPULATE_WRITE);
-#else
-  static_cast<void>(begin), static_cast<void>(size_bytes);
-#endif
-}
-
-// Fresh memory all at once: page by page, as it is written, takes half as long again.
-template <typename T>
-void touch(const Tiles<T>& tiles, std::int64_t heads, std::int64_t dim,
-           std::span<const std::int64_t> slots) {
-  const auto count = static_cast<std::int64_t>(slots.size());
-  if (count < kTileSlots || slots.back() - slots.front() != count - 1) return;
-  const std::int64_t first = slots.front() / kTileSlots, last = slots.back() / kTileSlots;
-  for (std::int64_t head = 0; head < heads; ++head) {
-    populate(tiles.tile(head, first),
-             static_cast<std::size_t>((last + 1 - first) * kTileSlots * dim) * sizeof(T));
-  }
-}
-
 std::int64_t tiles_for(std::int64_t slots) { return (slots + kTileSlots - 1) / kTileSlots; }
 
 template <typename T>
@@ -62,7 +36,7 @@ void put_keys(const KvCache::State& state, std::int64_t layer, std::span<const s
   const LayerStore& store = state.layers[static_cast<std::size_t>(layer)];
   const RopeRows& rope = state.rope_of(layer);
   const Tiles<T> tiles(store.keys, geometry.kv_heads, geometry.k_dim);
-  touch(tiles, geometry.kv_heads, geometry.k_dim, slots);
+  const RowOps<T>& ops = row_ops<T>();
   const std::int64_t width = geometry.kv_heads * geometry.k_dim, half = geometry.k_dim / 2;
   const T* in = rows.const_data_ptr<T>();
   T* raw = store.raw_keys.defined() ? store.raw_keys.mutable_data_ptr<T>() : nullptr;
@@ -75,12 +49,13 @@ void put_keys(const KvCache::State& state, std::int64_t layer, std::span<const s
       const std::int64_t run = run_length(slots.subspan(static_cast<std::size_t>(begin)),
                                           std::min(kRunSlots, end - begin));
       for (std::int64_t head = 0; head < geometry.kv_heads; ++head) {
-        for (std::int64_t i = 0; i < run; ++i) {
-          row_ops<T>().rotate(in + (begin + i) * rows.stride(0) + head * geometry.k_dim,
-                              cos + (slot + i) * half, sin + (slot + i) * half, half,
-                              turned.data() + i * geometry.k_dim);
+        ops.rotate_rows(in + begin * rows.stride(0) + head * geometry.k_dim, rows.stride(0),
+                        cos + slot * half, sin + slot * half, half, run, turned.data());
+        if (run == kRunSlots) {
+          ops.spread_keys(turned.data(), geometry.k_dim, tiles.key(head, slot));
+        } else {
+          tiles.put_keys(head, slot, run, turned.data());
         }
-        tiles.put_keys(head, slot, run, turned.data());
       }
       if (raw != nullptr) {
         for (std::int64_t i = 0; i < run; ++i) {
@@ -98,7 +73,6 @@ void put_values(const KvCache::State& state, std::int64_t layer,
   const LayerGeometry& geometry = state.geometry[static_cast<std::size_t>(layer)];
   const Tiles<T> tiles(state.layers[static_cast<std::size_t>(layer)].values, geometry.kv_heads,
                        geometry.v_dim);
-  touch(tiles, geometry.kv_heads, geometry.v_dim, slots);
   const T* in = rows.const_data_ptr<T>();
   const auto count = static_cast<std::int64_t>(slots.size());
   parallel_ranges(count, kSlotsAtOnce, [&](std::int64_t begin, std::int64_t end) {
@@ -108,13 +82,12 @@ void put_values(const KvCache::State& state, std::int64_t layer,
       const bool pair = Tiles<T>::kGroup == 2 && slot % 2 == 0 && begin + 1 < end &&
                         slots[static_cast<std::size_t>(begin + 1)] == slot + 1;
       for (std::int64_t head = 0; head < geometry.kv_heads; ++head, row += geometry.v_dim) {
-        if constexpr (Tiles<T>::kGroup == 2) {
-          if (pair) {
-            tiles.put_value_pair(head, slot, row, row + rows.stride(0));
-            continue;
-          }
+        if (pair) {
+          row_ops<T>().pair_values(row, row + rows.stride(0), geometry.v_dim,
+                                   tiles.value(head, slot));
+        } else {
+          tiles.put_value(head, slot, row);
         }
-        tiles.put_value(head, slot, row);
       }
       begin += pair ? 2 : 1;
     }

@@ -90,25 +90,23 @@ class Tiles {
   }
   // `count` rows [dim] that follow each other in memory, to slots of one tile that do.
   void put_keys(std::int64_t head, std::int64_t slot, std::int64_t count, const T* rows) const {
-    T* out = tile(head, slot / kTileSlots) + slot % kTileSlots * kGroup;
+    T* out = key(head, slot);
     for (std::int64_t i = 0; i < dim_; i += kGroup) {
       for (std::int64_t row = 0; row < count; ++row) {
         std::memcpy(out + i * kTileSlots + row * kGroup, rows + row * dim_ + i, kGroup * sizeof(T));
       }
     }
   }
+  // Where the first unit of a slot's key or value lies.
+  T* key(std::int64_t head, std::int64_t slot) const {
+    return tile(head, slot / kTileSlots) + slot % kTileSlots * kGroup;
+  }
+  T* value(std::int64_t head, std::int64_t slot) const {
+    return data_ + head * head_stride_ + slot / kGroup * kGroup * dim_ + slot % kGroup;
+  }
   void put_value(std::int64_t head, std::int64_t slot, const T* row) const {
     T* out = value(head, slot);
     for (std::int64_t i = 0; i < dim_; ++i) out[i * kGroup] = row[i];
-  }
-  // Two rows at once, to an even slot and the next one.
-  void put_value_pair(std::int64_t head, std::int64_t slot, const T* row, const T* next) const {
-    static_assert(kGroup == 2);
-    T* out = value(head, slot);
-    for (std::int64_t i = 0; i < dim_; ++i) {
-      out[2 * i] = row[i];
-      out[2 * i + 1] = next[i];
-    }
   }
   void get_value(std::int64_t head, std::int64_t slot, T* row) const {
     const T* in = value(head, slot);
@@ -116,10 +114,6 @@ class Tiles {
   }
 
  private:
-  T* value(std::int64_t head, std::int64_t slot) const {
-    return data_ + head * head_stride_ + slot / kGroup * kGroup * dim_ + slot % kGroup;
-  }
-
   T* data_;
   std::int64_t head_stride_;
   std::int64_t dim_;

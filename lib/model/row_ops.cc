@@ -3,6 +3,7 @@
 #include <c10/util/BFloat16.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -114,6 +115,14 @@ void rotate(const T* x, const float* cos, const float* sin, std::int64_t half, T
 }
 
 template <typename T>
+void rotate_rows(const T* x, std::int64_t stride, const float* cos, const float* sin,
+                 std::int64_t half, std::int64_t count, T* out) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    rotate(x + i * stride, cos + i * half, sin + i * half, half, out + 2 * i * half);
+  }
+}
+
+template <typename T>
 void silu_mul(const T* gate, const T* up, std::int64_t n, T* out) {
   for_each_vector(n, [&](auto d, std::int64_t i) {
     const auto g = load(d, gate + i);
@@ -219,9 +228,53 @@ void weigh(const WeighedKeys& keys, const WeighingRows& rows) {
 }
 
 template <typename T>
+void spread_keys(const T* rows, std::int64_t dim, T* out) {
+  constexpr std::int64_t kRows = 16, kTile = 64;
+  const hn::CappedTag<std::uint32_t, 16> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t units = dim * static_cast<std::int64_t>(sizeof(T)) / 4;
+  const auto* in = reinterpret_cast<const std::uint32_t*>(rows);
+  auto* to = reinterpret_cast<std::uint32_t*>(out);
+  std::int64_t unit = 0;
+  for (; unit + lanes <= units; unit += lanes) {
+    alignas(64) std::uint32_t fours[kRows / 4][64];
+    for (std::int64_t row = 0; row < kRows; row += 4) {
+      const auto at = [&](std::int64_t i) { return hn::LoadU(d, in + (row + i) * units + unit); };
+      hn::StoreInterleaved4(at(0), at(1), at(2), at(3), d, fours[row / 4]);
+    }
+    for (std::int64_t i = 0; i < lanes; ++i) {
+      for (std::int64_t four = 0; four < kRows / 4; ++four) {
+        std::memcpy(to + (unit + i) * kTile + 4 * four, fours[four] + 4 * i, 16);
+      }
+    }
+  }
+  for (; unit < units; ++unit) {
+    for (std::int64_t row = 0; row < kRows; ++row) to[unit * kTile + row] = in[row * units + unit];
+  }
+}
+
+template <typename T>
+void pair_values(const T* first, const T* second, std::int64_t dim, T* out) {
+  const hn::ScalableTag<std::uint16_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto bits = [](const T* row) { return reinterpret_cast<const std::uint16_t*>(row); };
+  std::int64_t i = 0;
+  for (; i + lanes <= dim; i += lanes) {
+    hn::StoreInterleaved2(hn::LoadU(d, bits(first) + i), hn::LoadU(d, bits(second) + i), d,
+                          reinterpret_cast<std::uint16_t*>(out) + 2 * i);
+  }
+  for (; i < dim; ++i) {
+    out[2 * i] = first[i];
+    out[2 * i + 1] = second[i];
+  }
+}
+
+template <typename T>
 RowOps<T> table() {
-  return {rms_norm<float, T>, rms_norm<T, T>, rotate<T>, silu_mul<T>, add<T>,
-          softmax<T>,         scale<T>,       weigh};
+  RowOps<T> ops{rms_norm<float, T>, rms_norm<T, T>, rotate<T>, rotate_rows<T>, silu_mul<T>, add<T>,
+                softmax<T>,         scale<T>,       weigh,     spread_keys<T>, nullptr};
+  if constexpr (sizeof(T) == 2) ops.pair_values = pair_values<T>;
+  return ops;
 }
 RowOps<float> table_f32() { return table<float>(); }
 RowOps<c10::BFloat16> table_bf16() { return table<c10::BFloat16>(); }

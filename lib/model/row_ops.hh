@@ -42,6 +42,9 @@ struct RowOps {
   void (*head_norm)(const T* x, const float* weight, double epsilon, std::int64_t n, T* out);
   // Pairs (i, i + half) turned by angle i.
   void (*rotate)(const T* x, const float* cos, const float* sin, std::int64_t half, T* out);
+  // So `count` rows, each by its own angles [count][half], to rows that follow each other.
+  void (*rotate_rows)(const T* x, std::int64_t stride, const float* cos, const float* sin,
+                      std::int64_t half, std::int64_t count, T* out);
   // out = gate * sigmoid(gate) * up
   void (*silu_mul)(const T* gate, const T* up, std::int64_t n, T* out);
   void (*add)(const T* x, std::int64_t n, float* sum);
@@ -51,6 +54,10 @@ struct RowOps {
                   float& sum, std::int64_t width, float* output, T* probabilities);
   void (*scale)(const float* x, float factor, std::int64_t n, T* out);
   void (*weigh)(const WeighedKeys& keys, const WeighingRows& rows);
+  // To a cache's tiles (kv_cache_state.hh), whose units are 4 bytes. Keys of 16 slots, [16][dim],
+  // unit i of each to out[i][64]; and values of a pair of slots, one after the other (bf16 only).
+  void (*spread_keys)(const T* rows, std::int64_t dim, T* out);
+  void (*pair_values)(const T* first, const T* second, std::int64_t dim, T* out);
 };
 
 template <typename T>
