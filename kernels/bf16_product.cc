@@ -2,10 +2,12 @@
 
 #include "bf16_product_targets.hh"
 #include "cpu_features.hh"
+#include "float_bits.hh"
 #include "target_table.hh"
 
-#include <algorithm>
-#include <memory>
+#include <bit>
+#include <cstring>
+#include <new>
 #include <stdexcept>
 
 namespace kv {
@@ -30,6 +32,13 @@ void require(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
+constexpr std::align_val_t kAlignment{64};
+
+std::uint16_t rounded(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return (bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : bf16_of_bits(bits);
+}
+
 }  // namespace
 
 bool Bf16Matrix::fits(std::int64_t outputs, std::int64_t inputs) {
@@ -39,26 +48,40 @@ bool Bf16Matrix::fits(std::int64_t outputs, std::int64_t inputs) {
   return good(outputs) && good(inputs);
 }
 
-Bf16Matrix::Bf16Matrix(std::span<const std::uint16_t> rows, std::int64_t outputs,
-                       std::int64_t inputs, bool paired)
+void Bf16Matrix::Free::operator()(std::uint16_t* weights) const {
+  ::operator delete[](weights, kAlignment);
+}
+
+// Not cleared: that is as long as packing them.
+Bf16Matrix::Bf16Matrix(std::int64_t outputs, std::int64_t inputs, bool paired)
     : outputs_(outputs), inputs_(inputs), paired_(paired) {
   require(fits(outputs, inputs), "Bf16Matrix: sides are not multiples of 32, or out of range");
-  require(std::ssize(rows) == outputs * inputs, "Bf16Matrix: not outputs x inputs weights");
-  storage_.resize(rows.size() + 31);
-  void* at = storage_.data();
-  std::size_t room = 2 * storage_.size();
-  data_ = static_cast<std::uint16_t*>(std::align(64, room - 62, at, room));
-  for (std::int64_t output = 0; output < outputs; ++output) {
-    // Where it lies: its panel, and its place among the panel's 32.
-    const std::int64_t half = outputs / 2, i = paired ? output % half : output;
-    const std::int64_t panel = paired ? i / 16 : i / kPanelOutputs;
-    const std::int64_t place = paired ? output / half * 16 + i % 16 : i % kPanelOutputs;
-    const std::uint16_t* from = rows.data() + output * inputs;
-    std::uint16_t* to = data_ + panel * kPanelOutputs * inputs + place / 16 * 512 + place % 16 * 2;
-    for (std::int64_t k = 0; k < inputs; k += kStepInputs, to += kStepValues) {
-      for (std::int64_t j = 0; j < kStepInputs; j += 2) {
-        to[j * 16] = from[k + j];
-        to[j * 16 + 1] = from[k + j + 1];
+  const auto size_bytes = static_cast<std::size_t>(outputs * inputs) * sizeof(std::uint16_t);
+  weights_.reset(static_cast<std::uint16_t*>(::operator new[](size_bytes, kAlignment)));
+}
+
+void Bf16Matrix::pack(std::int64_t first, std::span<const float> rows) {
+  require(first >= 0 && first < outputs_ && first % kPackOutputs == 0 &&
+              std::ssize(rows) == kPackOutputs * inputs_,
+          "Bf16Matrix: no such outputs");
+  // Where they lie: their panel, and which half of it.
+  const std::int64_t group = first / kPackOutputs, panel_count = panels();
+  const std::int64_t panel = paired_ ? group % panel_count : group / 2;
+  const std::int64_t half = paired_ ? group / panel_count : group % 2;
+  std::uint16_t* to = weights_.get() + panel * kPanelOutputs * inputs_ + half * kStepValues / 2;
+  constexpr std::int64_t kPairs = kStepInputs / 2;
+  for (std::int64_t k = 0; k < inputs_; k += kStepInputs, to += kStepValues) {
+    std::uint16_t step[kPackOutputs][kStepInputs];
+    for (std::int64_t row = 0; row < kPackOutputs; ++row) {
+      const float* from = rows.data() + row * inputs_ + k;
+      for (std::int64_t j = 0; j < kStepInputs; ++j) {
+        step[row][j] = rounded(from[j]);
+      }
+    }
+    for (std::int64_t pair = 0; pair < kPairs; ++pair) {
+      for (std::int64_t row = 0; row < kPackOutputs; ++row) {
+        std::memcpy(to + 2 * (pair * kPackOutputs + row), &step[row][2 * pair],
+                    2 * sizeof(std::uint16_t));
       }
     }
   }

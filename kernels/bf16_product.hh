@@ -4,26 +4,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 namespace kv {
 
-// Weights, packed once for all targets. Immutable, so threads may share it. A bf16 is its bits.
+// Weights, packed once for all targets. A bf16 is its bits.
 class Bf16Matrix {
  public:
   static constexpr std::int64_t kPanelOutputs = 32, kStepInputs = 32;
+  static constexpr std::int64_t kPackOutputs = 16;
   static constexpr std::int64_t kMaxSide = 1 << 20;
 
   // Whether the sizes are ones that can be packed: both a positive multiple of 32, in range.
   static bool fits(std::int64_t outputs, std::int64_t inputs);
 
-  // `rows` is row-major [outputs][inputs]. `paired`: output i of the first half and output i of the
-  // second half are put side by side, for ProductEnd::kSiluMul. Throws std::invalid_argument for
-  // sizes that do not fit.
-  Bf16Matrix(std::span<const std::uint16_t> rows, std::int64_t outputs, std::int64_t inputs,
-             bool paired = false);
-  Bf16Matrix(Bf16Matrix&&) = default;  // the heap block moves along
+  // Room for the weights, whose values pack() gives. `paired`: output i of the first half and
+  // output i of the second half are put side by side, for ProductEnd::kSiluMul. Throws
+  // std::invalid_argument for sizes that do not fit.
+  Bf16Matrix(std::int64_t outputs, std::int64_t inputs, bool paired = false);
+
+  // The weights of outputs [first, first + kPackOutputs), `first` a multiple of kPackOutputs:
+  // `rows` is [kPackOutputs][inputs], rounded to nearest, ties to even. Threads may pack different
+  // outputs at once. Throws std::invalid_argument for others.
+  void pack(std::int64_t first, std::span<const float> rows);
+
+  Bf16Matrix(Bf16Matrix&&) = default;
   Bf16Matrix& operator=(Bf16Matrix&&) = default;
   Bf16Matrix(const Bf16Matrix&) = delete;
 
@@ -34,13 +40,15 @@ class Bf16Matrix {
 
   // [panel][input / 32][2][input % 32 / 2][16][input % 2]: of a panel's 32 outputs the first 16,
   // then the others (where paired: of the first half, of the second). 64-byte aligned.
-  const std::uint16_t* data() const { return data_; }
+  const std::uint16_t* data() const { return weights_.get(); }
 
  private:
   std::int64_t outputs_, inputs_;
   bool paired_;
-  std::vector<std::uint16_t> storage_;
-  std::uint16_t* data_ = nullptr;  // in storage_
+  struct Free {
+    void operator()(std::uint16_t* weights) const;
+  };
+  std::unique_ptr<std::uint16_t[], Free> weights_;
 };
 
 // Scalar is the definition, its sums rounded once. AMX's are wrong by up to 2^-18 of the sum of the

@@ -10,4 +10,7 @@ if(KVTOOLS_TORCH)
 
   add_executable(prefill_bench ${PROJECT_SOURCE_DIR}/bench/prefill.cc)
   target_link_libraries(prefill_bench PRIVATE kv_model kv_torch)
+
+  add_executable(ttft_bench ${PROJECT_SOURCE_DIR}/bench/ttft.cc)
+  target_link_libraries(ttft_bench PRIVATE kv_generate)
 endif()

@@ -89,9 +89,8 @@ int program_body(const Options& o, const kv::Invocation&) {
   if (!o.trace.empty()) trace_file = kv::Output::create(o.trace, o.force);
 
   kv::ModelOptions model_options = o.model.parsed();
-  model_options.with_head = true;
+  model_options.with_head = model_options.weights_later = true;
   const kv::Session session = kv::Session::open(o.model.model, model_options);
-  const double model_s = since();
   const auto prompt = [&](bool begins) {
     return kv::prompt_ids(*session.tokenizer, request.prompt, o.chat, begins);
   };
@@ -106,6 +105,8 @@ int program_body(const Options& o, const kv::Invocation&) {
     load =
         kv::CacheLoad::open(kv::Input::open(request.cache), session,
                             {.extra_tokens = o.score.empty() ? std::min(most, context) : context});
+  session.model->load_weights();  // the cache is read meanwhile
+  const double model_s = since();
   kv::KvCache empty = session.model->make_cache({.capacity = load ? 0 : context});
   const bool has_cache = load && !load->file().tokens.empty();
   kv::Start start{load ? load->file().cache : empty, has_cache ? load->file().tokens.back() : 0,

@@ -8,6 +8,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 
 namespace kv {
@@ -98,6 +99,14 @@ int tool_run(const ToolInfo& info, int argc, char** argv, const DeclareFn& decla
                     ErrorKind::kUsage);
   }
   return close_stdout(info.name, run_body(info, body, call));
+}
+
+void leave(int status) {
+#ifdef KVTOOLS_SANITIZE
+  std::exit(status);  // leaks are looked for on the way out
+#else
+  std::_Exit(status);
+#endif
 }
 
 void declare_output(CLI::App& app, OutputOptions& options) {

@@ -32,6 +32,9 @@ using BodyFn = std::function<int(const Invocation&)>;
 
 int tool_run(const ToolInfo& info, int argc, char** argv, const DeclareFn& declare,
              const BodyFn& body);
+// Ends the process. Not by main's return: taking down LibTorch's registries takes longer than
+// setting up ours.
+[[noreturn]] void leave(int status);
 
 // A tool's main: `declare` adds its options to the parser, `program_body` does the work and
 // returns 0 or 1.
@@ -39,9 +42,9 @@ template <typename Options>
 int tool_main(const ToolInfo& info, int argc, char** argv, void (*declare)(CLI::App&, Options&),
               int (*program_body)(const Options&, const Invocation&)) {
   Options options;
-  return tool_run(
+  leave(tool_run(
       info, argc, argv, [&](CLI::App& app) { declare(app, options); },
-      [&](const Invocation& call) { return program_body(options, call); });
+      [&](const Invocation& call) { return program_body(options, call); }));
 }
 
 // -o FILE and -f, as every tool with binary output has them.

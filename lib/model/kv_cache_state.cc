@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/util/BFloat16.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 namespace kv {
 namespace {
 
+constexpr std::int64_t kAnglesAtOnce = 512;
 constexpr std::int64_t kSlotsAtOnce = 64;  // a thread's share; a pair of values is one thread's
 
 constexpr std::int64_t kRunSlots = 16;  // keys turned before they are put: a line of the cache
@@ -189,9 +191,14 @@ void KvCache::State::set_positions(std::int64_t first, std::span<const std::int3
     tiles[static_cast<std::size_t>(tile)] = {least, greatest};
   }
   for (RopeRows& rope : ropes) {
-    const RopeAngles angles = rope_angles(rope.rope, rope.frequencies, added);
-    rope.cos.narrow(0, first, count).copy_(angles.cos);
-    rope.sin.narrow(0, first, count).copy_(angles.sin);
+    parallel_ranges(count, kAnglesAtOnce, [&](std::int64_t begin, std::int64_t end) {
+      const c10::InferenceMode as_made;
+      const RopeAngles angles = rope_angles(
+          rope.rope, rope.frequencies,
+          added.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
+      rope.cos.narrow(0, first + begin, end - begin).copy_(angles.cos);
+      rope.sin.narrow(0, first + begin, end - begin).copy_(angles.sin);
+    });
   }
   if (!tiled) {
     device_positions.narrow(0, first, count)

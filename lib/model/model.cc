@@ -83,6 +83,7 @@ Device parse_device(std::string_view name) {
 struct Model::State {
   const Checkpoint& checkpoint;
   const ModelConfig& config;
+  bool with_head;
   Placement placement;
   bool fused = false;
   std::vector<LayerWeights> layers;
@@ -102,6 +103,7 @@ struct Model::State {
 
   LayerCall call(std::int64_t layer, const at::Tensor& hidden, std::span<const std::int64_t> slots,
                  KvCache::State& cache) const {
+    if (layers.empty()) throw std::logic_error("Model: no weights; load_weights() reads them");
     if (layer < 0 || layer >= static_cast<std::int64_t>(layers.size())) {
       fail_usage("-: layer {}: the model has {}", layer, layers.size());
     }
@@ -159,7 +161,7 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
     keep_freed_memory();
     const at::NoGradGuard no_grad;
     auto state = std::unique_ptr<State>(
-        new State{checkpoint, checkpoint.config(), {}, false, {}, {}, std::nullopt});
+        new State{checkpoint, checkpoint.config(), options.with_head, {}, false, {}, {}, {}});
     const at::Device device = choose_device(options.device);
     const at::ScalarType type = choose_type(options.compute, device);
     state->fused = !options.plain_ops && fused_supported(type, device);
@@ -167,18 +169,28 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
     // Without AMX oneDNN's products are as good.
     state->placement.by_kernels =
         state->fused && type == at::kBFloat16 && product_target() == ProductTarget::kAmx;
-    for (std::size_t i = 0; i < state->config.layers.size(); ++i) {
-      state->layers.push_back(
-          load_layer(checkpoint, static_cast<std::int64_t>(i), state->placement));
-    }
     const auto& table = checkpoint.weight("model.embed_tokens.weight").shape;
     if (table != std::vector{state->config.vocab, state->config.hidden}) {
       fail_input("{}: the embedding matrix is not {} x {}", checkpoint.path(), state->config.vocab,
                  state->config.hidden);
     }
-    if (options.with_head) state->output_head();
-    state->final_norm = load_norm(checkpoint, "model.norm", state->config.hidden, device);
-    return std::unique_ptr<Model>(new Model(std::move(state)));
+    auto model = std::unique_ptr<Model>(new Model(std::move(state)));
+    if (!options.weights_later) model->load_weights();
+    return model;
+  });
+}
+
+void Model::load_weights() {
+  guarded([&] {
+    const at::NoGradGuard no_grad;
+    State& state = *state_;
+    for (std::size_t i = 0; i < state.config.layers.size(); ++i) {
+      state.layers.push_back(
+          load_layer(state.checkpoint, static_cast<std::int64_t>(i), state.placement));
+    }
+    if (state.with_head) state.output_head();
+    state.final_norm =
+        load_norm(state.checkpoint, "model.norm", state.config.hidden, state.placement.device);
   });
 }
 

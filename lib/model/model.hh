@@ -41,6 +41,8 @@ struct ModelOptions {
   int threads = 0;         // 0: all cores
   bool plain_ops = false;  // LibTorch's own operations on the CPU too, as on a GPU; for comparisons
   bool with_head = false;  // read the output head now, not when logits are first asked for
+  // Read no weights until load_weights(), so that a cache can be read at the same time.
+  bool weights_later = false;
 };
 
 struct CacheOptions {
@@ -85,6 +87,9 @@ class Model {
   static std::unique_ptr<Model> load(const Checkpoint& checkpoint,
                                      const ModelOptions& options = {});
   ~Model();
+
+  // Once, after load() with ModelOptions::weights_later, before anything is computed.
+  void load_weights();
 
   const ModelConfig& config() const;
   DType compute() const;       // of weights and caches

@@ -88,6 +88,40 @@ at::Tensor load_matrix(const Checkpoint& checkpoint, const std::vector<Part>& pa
   return all;
 }
 
+// Sixteen outputs at a time from the file to where they stay, by all threads: a matrix in between
+// costs as much again.
+Bf16Matrix load_packed(const Checkpoint& checkpoint, const std::vector<Part>& parts,
+                       std::int64_t height, std::int64_t width, bool paired) {
+  std::vector<const WeightView*> tensors;
+  for (const Part& part : parts) {
+    const WeightView& weight = checkpoint.weight(part.name + ".weight");
+    check_width(checkpoint, weight, width);
+    check_height(checkpoint, weight.name, weight.count() / width, part.rows);
+    tensors.push_back(&weight);
+  }
+  Bf16Matrix matrix(height, width, paired);
+  constexpr std::int64_t kRows = Bf16Matrix::kPackOutputs;
+  const std::int64_t step = std::max<std::int64_t>(1, kChunkValues / (kRows * width));
+  parallel_ranges(height / kRows, step, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> rows(static_cast<std::size_t>(kRows * width));
+    for (std::int64_t group = begin; group < end; ++group) {
+      const std::int64_t first = group * kRows, last = first + kRows;
+      std::int64_t part_begin = 0;
+      for (std::size_t i = 0; i < parts.size(); part_begin += parts[i++].rows) {
+        const std::int64_t from = std::max(first, part_begin);
+        const std::int64_t to = std::min(last, part_begin + parts[i].rows);
+        if (from >= to) continue;
+        checkpoint.read_f32(
+            *tensors[i], (from - part_begin) * width,
+            std::span(rows).subspan(static_cast<std::size_t>((from - first) * width),
+                                    static_cast<std::size_t>((to - from) * width)));
+      }
+      matrix.pack(first, rows);
+    }
+  });
+  return matrix;
+}
+
 at::Tensor load_bias(const Checkpoint& checkpoint, const std::vector<Part>& parts,
                      at::ScalarType type) {
   std::vector<float> values;
@@ -108,16 +142,13 @@ at::Tensor load_bias(const Checkpoint& checkpoint, const std::vector<Part>& part
 Linear::Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std::int64_t width,
                bool bias, const Placement& placement, bool paired)
     : packed_(placement.packed) {
-  weight_ = load_matrix(checkpoint, parts, width, placement.type);
-  const std::int64_t height = weight_.size(0);
+  std::int64_t height = 0;
+  for (const Part& part : parts) height += part.rows;
   const bool by_kernels = placement.by_kernels && Bf16Matrix::fits(height, width);
   if (by_kernels) {
-    const auto* bits =
-        reinterpret_cast<const std::uint16_t*>(weight_.const_data_ptr<c10::BFloat16>());
-    matrix_.emplace(std::span(bits, static_cast<std::size_t>(height * width)), height, width,
-                    paired);
-    weight_ = at::Tensor();
+    matrix_.emplace(load_packed(checkpoint, parts, height, width, paired));
   } else {
+    weight_ = load_matrix(checkpoint, parts, width, placement.type);
     weight_ = packed_ ? pack_weight().call(weight_, std::nullopt) : weight_.to(placement.device);
   }
   if (bias) {

@@ -65,6 +65,19 @@ struct Inputs {
   }
 };
 
+Bf16Matrix packed(std::span<const std::uint16_t> weights, std::int64_t outputs, std::int64_t inputs,
+                  bool paired = false) {
+  Bf16Matrix matrix(outputs, inputs, paired);
+  std::vector<float> rows;
+  for (const std::uint16_t bits : weights) rows.push_back(value_of(bits));
+  constexpr std::int64_t kRows = Bf16Matrix::kPackOutputs;
+  for (std::int64_t first = outputs - kRows; first >= 0; first -= kRows) {
+    matrix.pack(first, std::span(rows).subspan(static_cast<std::size_t>(first * inputs),
+                                               static_cast<std::size_t>(kRows * inputs)));
+  }
+  return matrix;
+}
+
 // As floats, whatever the end; a row is out_stride wide.
 std::vector<float> run(const Inputs& inputs, const Bf16Matrix& matrix, ProductEnd end, bool bias,
                        std::int64_t first, std::int64_t last) {
@@ -98,7 +111,7 @@ const Shape kShapes[] = {{0, 32, 32, 0},     {1, 32, 32, 0},   {2, 64, 96, 5},  
 
 void check_ends(const Inputs& inputs) {
   const Shape& shape = inputs.shape;
-  const Bf16Matrix matrix(inputs.weights, shape.outputs, shape.inputs);
+  const Bf16Matrix matrix = packed(inputs.weights, shape.outputs, shape.inputs);
   const std::int64_t stride = shape.outputs + shape.spare;
   for (const ProductEnd end : {ProductEnd::kStore, ProductEnd::kStoreF32, ProductEnd::kAdd}) {
     for (const bool bias : {false, true}) {
@@ -128,7 +141,7 @@ void check_ends(const Inputs& inputs) {
 
 void check_silu(const Inputs& inputs) {
   const Shape& shape = inputs.shape;
-  const Bf16Matrix matrix(inputs.weights, shape.outputs, shape.inputs, true);
+  const Bf16Matrix matrix = packed(inputs.weights, shape.outputs, shape.inputs, true);
   const std::int64_t stride = shape.outputs + shape.spare, half = shape.outputs / 2;
   const auto got = run(inputs, matrix, ProductEnd::kSiluMul, false, 0, matrix.panels());
   for (std::int64_t row = 0; row <= shape.rows; ++row) {
@@ -173,7 +186,7 @@ TEST_CASE("parts of the panels are parts of the product") {
   for (const ProductTarget target : kv::product_targets()) {
     kv::set_product_target(target);
     const Inputs inputs({37, 160, 96, 3});
-    const Bf16Matrix matrix(inputs.weights, 160, 96);
+    const Bf16Matrix matrix = packed(inputs.weights, 160, 96);
     const auto whole = run(inputs, matrix, ProductEnd::kStoreF32, true, 0, 5);
     const auto part = run(inputs, matrix, ProductEnd::kStoreF32, true, 1, 3);
     for (std::size_t i = 0; i < whole.size(); ++i) {
@@ -191,7 +204,7 @@ TEST_CASE("a row that is not finite keeps to itself") {
     kv::set_product_target(target);
     for (const std::int64_t rows : {2, 20, 40}) {
       Inputs inputs({rows, 64, 64, 0});
-      const Bf16Matrix matrix(inputs.weights, 64, 64);
+      const Bf16Matrix matrix = packed(inputs.weights, 64, 64);
       const auto before = run(inputs, matrix, ProductEnd::kStoreF32, false, 0, 2);
       inputs.x[64 + 7] = kNan;
       const auto after = run(inputs, matrix, ProductEnd::kStoreF32, false, 0, 2);
@@ -215,7 +228,7 @@ TEST_CASE("silu far from zero") {
     for (std::size_t i = 0; i < 32; ++i) weights[32 * i] = bits_of(1);
     const float gates[] = {0, -0.0f, 1e-30f, -20, -100, -1e30f, 100, 1e15f};
     for (std::size_t i = 0; i < 8; ++i) x[32 * i] = bits_of(gates[i]);
-    const Bf16Matrix matrix(weights, 32, 32, true);
+    const Bf16Matrix matrix = packed(weights, 32, 32, true);
     std::vector<std::uint16_t> out(16 * 8);
     kv::bf16_product({.weights = matrix,
                       .x = x.data(),
@@ -235,15 +248,42 @@ TEST_CASE("silu far from zero") {
   kv::set_product_target(kv::product_targets().front());
 }
 
+TEST_CASE("weights are rounded to nearest, ties to even") {
+  std::vector<float> rows(16 * 32);
+  const std::pair<float, std::uint16_t> cases[] = {{1, 0x3F80},
+                                                   {0x1.01p0F, 0x3F80},
+                                                   {0x1.03p0F, 0x3F82},
+                                                   {0x1.010002p0F, 0x3F81},
+                                                   {-0.0F, 0x8000},
+                                                   {0x1.fffffep127F, 0x7F80},
+                                                   {INFINITY, 0x7F80},
+                                                   {NAN, kNan},
+                                                   {std::bit_cast<float>(0x7FFFFFFFu), kNan}};
+  for (std::size_t i = 0; i < std::size(cases); ++i) rows[3 * 32 + i] = cases[i].first;
+  Bf16Matrix matrix(32, 32);
+  matrix.pack(0, std::vector<float>(16 * 32));
+  matrix.pack(16, rows);
+  for (std::size_t i = 0; i < std::size(cases); ++i) {
+    CAPTURE(i);
+    CHECK(matrix.data()[512 + i / 2 * 32 + 3 * 2 + i % 2] == cases[i].second);
+  }
+}
+
 TEST_CASE("sizes that do not fit") {
   const std::vector<std::uint16_t> weights(64 * 64);
   CHECK(Bf16Matrix::fits(64, 32));
   CHECK_FALSE(Bf16Matrix::fits(48, 64));
   CHECK_FALSE(Bf16Matrix::fits(64, 0));
   CHECK_FALSE(Bf16Matrix::fits(std::int64_t{1} << 40, 32));
-  CHECK_THROWS_AS(Bf16Matrix(weights, 64, 32), std::invalid_argument);
-  CHECK_THROWS_AS(Bf16Matrix(std::span(weights).first(48 * 64), 48, 64), std::invalid_argument);
-  const Bf16Matrix plain(weights, 64, 64), paired(weights, 64, 64, true);
+  CHECK_THROWS_AS(Bf16Matrix(48, 64), std::invalid_argument);
+  const std::vector<float> rows(16 * 64);
+  Bf16Matrix unpacked(64, 64);
+  CHECK_NOTHROW(unpacked.pack(48, rows));
+  CHECK_THROWS_AS(unpacked.pack(8, rows), std::invalid_argument);
+  CHECK_THROWS_AS(unpacked.pack(64, rows), std::invalid_argument);
+  CHECK_THROWS_AS(unpacked.pack(-16, rows), std::invalid_argument);
+  CHECK_THROWS_AS(unpacked.pack(0, std::span(rows).first(15 * 64)), std::invalid_argument);
+  const Bf16Matrix plain = packed(weights, 64, 64), paired = packed(weights, 64, 64, true);
   std::vector<float> out(64);
   const auto product = [&](const Bf16Matrix& matrix, ProductEnd end, std::int64_t x_stride,
                            std::int64_t out_stride) {
