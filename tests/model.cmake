@@ -13,4 +13,7 @@ if(KVTOOLS_TORCH)
 
   add_executable(ttft_bench ${PROJECT_SOURCE_DIR}/bench/ttft.cc)
   target_link_libraries(ttft_bench PRIVATE kv_generate)
+
+  add_executable(torch_start ${PROJECT_SOURCE_DIR}/bench/torch_start.cc)
+  target_link_libraries(torch_start PRIVATE kv_torch)
 endif()
