@@ -53,22 +53,90 @@ std::vector<const std::uint8_t*> quad_rows(const Int8Weights& weights,
   return rows;
 }
 
-DotTarget run(const Int8Weights& weights, const std::vector<const std::uint8_t*>& rows,
-              std::span<const std::int32_t> quads, std::span<const std::int32_t> bias,
-              std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {
-  DotJob job;
-  job.tiles = weights.tiles();
-  job.outputs = weights.outputs();
-  job.output_tiles = weights.output_tiles();
-  job.input_tiles = weights.input_tiles();
-  job.rows = rows.data();
-  job.quads = quads.data();
-  job.quad_count = std::ssize(quads);
-  job.bias = bias.data();
-  job.tokens = tokens;
-  job.out = out;
-  job.out_stride = out_stride;
-  return table().selected().run(job);
+// A factor of a job and what it points to.
+class Factor {
+ public:
+  // `quads` ascend strictly; `bias` is as DotFactor says.
+  Factor(const Int8Weights& weights, std::vector<const std::uint8_t*> rows,
+         std::vector<std::int32_t> quads, std::vector<std::int32_t> bias)
+      : rows_(std::move(rows)), quads_(std::move(quads)), bias_(std::move(bias)) {
+    for (const std::int32_t q : quads_) {
+      const bool follows = !runs_.empty() && q % kTileQuads != 0 && q == last_ + 1;
+      if (!follows) {
+        const auto offset = q / kTileQuads * kTileBytes + q % kTileQuads * 4;
+        runs_.push_back({static_cast<std::int32_t>(offset), 0});
+        tiles_ += runs_.size() == 1 || q / kTileQuads != last_ / kTileQuads;
+      }
+      ++runs_.back().quads;
+      last_ = q;
+    }
+    factor_ = {weights.tiles(),    weights.input_tiles(), rows_.data(),      quads_.data(),
+               std::ssize(quads_), runs_.data(),          std::ssize(runs_), bias_.data()};
+  }
+  Factor(Factor&&) = default;  // the heap blocks move along
+
+  const DotFactor& get() const { return factor_; }
+  std::int64_t panel_bytes() const { return tiles_ * kTileQuads * kPanelBytes; }
+
+ private:
+  std::vector<const std::uint8_t*> rows_;
+  std::vector<std::int32_t> quads_;
+  std::vector<DotRun> runs_;
+  std::vector<std::int32_t> bias_;
+  std::int32_t last_ = -1;
+  std::int64_t tiles_ = 0;
+  DotFactor factor_;
+};
+
+Factor whole_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                    std::int64_t tokens) {
+  auto rows = quad_rows(weights, blocks, tokens);
+  std::vector<std::int32_t> quads(rows.size());
+  std::iota(quads.begin(), quads.end(), 0);
+  std::vector<std::int32_t> bias(weights.sums(),
+                                 weights.sums() + kTileOutputs * weights.output_tiles());
+  for (std::int32_t& sum : bias) sum *= -128;
+  return Factor(weights, std::move(rows), std::move(quads), std::move(bias));
+}
+
+Factor part_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                   std::span<const std::int32_t> active, std::int64_t tokens) {
+  auto rows = quad_rows(weights, blocks, tokens);
+  const std::int64_t padded = kTileOutputs * weights.output_tiles();
+  std::vector<std::int32_t> bias(static_cast<std::size_t>(padded));
+  std::int64_t last = -1;
+  std::size_t count = 0;
+  for (const std::int32_t q : active) {
+    require(q > last && q < weights.quads(), "int8_dot: the list of quads is wrong");
+    last = q;
+    rows[count++] = rows[static_cast<std::size_t>(q)];  // q >= count: not yet overwritten
+    const std::int16_t* sums = weights.quad_sums() + q * padded;
+    for (std::size_t c = 0; c < bias.size(); ++c) bias[c] -= 128 * sums[c];
+  }
+  return Factor(weights, std::move(rows), {active.begin(), active.end()}, std::move(bias));
+}
+
+// 64-byte aligned, of a thread.
+std::uint8_t* panel_room(std::int64_t bytes) {
+  thread_local std::vector<std::uint8_t> room;
+  const auto size = static_cast<std::size_t>(bytes + 63);
+  if (room.size() < size) room.resize(size);
+  void* at = room.data();
+  std::size_t space = room.size();
+  return static_cast<std::uint8_t*>(std::align(64, static_cast<std::size_t>(bytes), at, space));
+}
+
+DotTarget run_one(const Factor& factor, const Int8Weights& weights, std::int64_t tokens,
+                  std::int32_t* out, std::int64_t out_stride) {
+  return table().selected().run({.factors = {factor.get()},
+                                 .factor_count = 1,
+                                 .outputs = weights.outputs(),
+                                 .tokens = tokens,
+                                 .panel = panel_room(factor.panel_bytes()),
+                                 .out = out,
+                                 .out_stride = out_stride,
+                                 .take = nullptr,
+                                 .state = nullptr});
 }
 
 void check_tokens(std::int64_t tokens, std::int64_t out_stride) {
@@ -126,32 +194,45 @@ void set_dot_target(DotTarget target) { table().select(target); }
 DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                    std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {
   check_tokens(tokens, out_stride);
-  const auto rows = quad_rows(weights, blocks, tokens);
-  std::vector<std::int32_t> quads(rows.size());
-  std::iota(quads.begin(), quads.end(), 0);
-  std::vector<std::int32_t> bias(weights.sums(),
-                                 weights.sums() + kTileOutputs * weights.output_tiles());
-  for (std::int32_t& sum : bias) sum *= -128;
-  return run(weights, rows, quads, bias, tokens, out, out_stride);
+  return run_one(whole_factor(weights, blocks, tokens), weights, tokens, out, out_stride);
 }
 
 DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                           std::span<const std::int32_t> active, std::int64_t tokens,
                           std::int32_t* out, std::int64_t out_stride) {
   check_tokens(tokens, out_stride);
-  auto rows = quad_rows(weights, blocks, tokens);
-  const std::int64_t padded = kTileOutputs * weights.output_tiles();
-  std::vector<std::int32_t> bias(static_cast<std::size_t>(padded));
-  std::int64_t last = -1;
-  std::size_t count = 0;
-  for (const std::int32_t q : active) {
-    require(q > last && q < weights.quads(), "int8_dot: the list of quads is wrong");
-    last = q;
-    rows[count++] = rows[static_cast<std::size_t>(q)];  // q >= count: not yet overwritten
-    const std::int16_t* sums = weights.quad_sums() + q * padded;
-    for (std::size_t c = 0; c < bias.size(); ++c) bias[c] -= 128 * sums[c];
+  return run_one(part_factor(weights, blocks, active, tokens), weights, tokens, out, out_stride);
+}
+
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, DotTake* take,
+                          void* state) {
+  check_tokens(tokens, tokens);
+  require(!products.empty() && products.size() <= kMostDotProducts && take,
+          "int8_dot: no product, too many, or none to take them");
+  DotJob job{};
+  job.outputs = products.front().weights->outputs();
+  std::vector<Factor> factors;
+  std::int64_t bytes = 0;
+  for (const DotProduct& product : products) {
+    const Int8Weights& weights = *product.weights;
+    require(weights.outputs() == job.outputs, "int8_dot: products of different outputs");
+    require(product.quads >= 0 && product.quads <= weights.quads(),
+            "int8_dot: the list of quads is wrong");
+    if (product.quads == weights.quads()) {
+      factors.push_back(whole_factor(weights, product.blocks, tokens));
+    } else {
+      std::vector<std::int32_t> quads(static_cast<std::size_t>(product.quads));
+      std::iota(quads.begin(), quads.end(), 0);
+      factors.push_back(part_factor(weights, product.blocks, quads, tokens));
+    }
+    job.factors[job.factor_count++] = factors.back().get();
+    bytes += factors.back().panel_bytes();
   }
-  return run(weights, rows, active, bias, tokens, out, out_stride);
+  job.tokens = tokens;
+  job.panel = panel_room(bytes);
+  job.take = take;
+  job.state = state;
+  return table().selected().run(job);
 }
 
 }  // namespace kv

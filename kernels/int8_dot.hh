@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace kv {
@@ -83,5 +84,37 @@ DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks
 DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                           std::span<const std::int32_t> active, std::int64_t tokens,
                           std::int32_t* out, std::int64_t out_stride);
+
+// One sum of int8_dot_blocks(): as int8_dot(), over the first `quads` quads only.
+struct DotProduct {
+  const Int8Weights* weights = nullptr;
+  std::span<const QuadBlock> blocks;
+  std::int64_t quads = 0;
+};
+inline constexpr int kMostDotProducts = 2;
+
+// Some outputs and tokens of all products, from multiples of 4 and 16 on: as many outputs as are
+// left or a multiple of 4, and a multiple of 16 tokens.
+struct DotBlock {
+  const std::int32_t* sums[kMostDotProducts];  // [outputs][stride]
+  std::int64_t stride;
+  std::int64_t output, outputs, token, tokens;
+};
+using DotTake = void(void* state, const DotBlock& block);
+
+// Sums of one product or two of as many outputs, given to `take` as they come, each once, while
+// they are in the first-level cache: most sums are not needed again once they are something else.
+// `take` does not throw.
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, DotTake* take,
+                          void* state);
+template <typename F>
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, F&& take) {
+  return int8_dot_blocks(
+      products, tokens,
+      [](void* state, const DotBlock& block) {
+        (*static_cast<std::remove_reference_t<F>*>(state))(block);
+      },
+      &take);
+}
 
 }  // namespace kv
