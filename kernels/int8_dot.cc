@@ -53,71 +53,67 @@ std::vector<const std::uint8_t*> quad_rows(const Int8Weights& weights,
   return rows;
 }
 
-// A factor of a job and what it points to.
-class Factor {
- public:
-  // `quads` ascend strictly; `bias` is as DotFactor says.
-  Factor(const Int8Weights& weights, std::vector<const std::uint8_t*> rows,
-         std::vector<std::int32_t> quads, std::vector<std::int32_t> bias)
-      : rows_(std::move(rows)), quads_(std::move(quads)), bias_(std::move(bias)) {
-    for (const std::int32_t q : quads_) {
-      const bool follows = !runs_.empty() && q % kTileQuads != 0 && q == last_ + 1;
-      if (!follows) {
-        const auto offset = q / kTileQuads * kTileBytes + q % kTileQuads * 4;
-        runs_.push_back({static_cast<std::int32_t>(offset), 0});
-        tiles_ += runs_.size() == 1 || q / kTileQuads != last_ / kTileQuads;
-      }
-      ++runs_.back().quads;
-      last_ = q;
+std::vector<DotRun> runs_of(std::span<const std::int32_t> quads) {
+  std::vector<DotRun> runs;
+  for (std::size_t i = 0; i < quads.size(); ++i) {
+    const std::int32_t q = quads[i];
+    if (i == 0 || q % kTileQuads == 0 || q != quads[i - 1] + 1) {
+      const auto offset = q / kTileQuads * kTileBytes + q % kTileQuads * 4;
+      runs.push_back({static_cast<std::int32_t>(offset), 0});
     }
-    factor_ = {weights.tiles(),    weights.input_tiles(), rows_.data(),      quads_.data(),
-               std::ssize(quads_), runs_.data(),          std::ssize(runs_), bias_.data()};
+    ++runs.back().quads;
   }
-  Factor(Factor&&) = default;  // the heap blocks move along
-
-  const DotFactor& get() const { return factor_; }
-  std::int64_t panel_bytes() const { return tiles_ * kTileQuads * kPanelBytes; }
-
- private:
-  std::vector<const std::uint8_t*> rows_;
-  std::vector<std::int32_t> quads_;
-  std::vector<DotRun> runs_;
-  std::vector<std::int32_t> bias_;
-  std::int32_t last_ = -1;
-  std::int64_t tiles_ = 0;
-  DotFactor factor_;
-};
-
-Factor whole_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
-                    std::int64_t tokens) {
-  auto rows = quad_rows(weights, blocks, tokens);
-  std::vector<std::int32_t> quads(rows.size());
-  std::iota(quads.begin(), quads.end(), 0);
-  std::vector<std::int32_t> bias(weights.sums(),
-                                 weights.sums() + kTileOutputs * weights.output_tiles());
-  for (std::int32_t& sum : bias) sum *= -128;
-  return Factor(weights, std::move(rows), std::move(quads), std::move(bias));
+  return runs;
 }
 
-Factor part_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
-                   std::span<const std::int32_t> active, std::int64_t tokens) {
-  auto rows = quad_rows(weights, blocks, tokens);
+// What a factor of a job points to, where it is not the weights'.
+struct FactorRoom {
+  std::vector<const std::uint8_t*> rows;
+  std::vector<std::int32_t> quads, bias;
+  std::vector<DotRun> runs;
+};
+
+DotFactor whole_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                       std::int64_t tokens, FactorRoom& room) {
+  room.rows = quad_rows(weights, blocks, tokens);
+  return {.tiles = weights.tiles(),
+          .input_tiles = weights.input_tiles(),
+          .rows = room.rows.data(),
+          .quads = weights.all_quads().data(),
+          .quad_count = weights.quads(),
+          .runs = weights.all_runs().data(),
+          .run_count = std::ssize(weights.all_runs()),
+          .bias = weights.bias().data()};
+}
+
+DotFactor part_factor(const Int8Weights& weights, std::span<const QuadBlock> blocks,
+                      std::span<const std::int32_t> active, std::int64_t tokens, FactorRoom& room) {
+  DotFactor factor = whole_factor(weights, blocks, tokens, room);
   const std::int64_t padded = kTileOutputs * weights.output_tiles();
-  std::vector<std::int32_t> bias(static_cast<std::size_t>(padded));
+  room.bias.assign(static_cast<std::size_t>(padded), 0);
   std::int64_t last = -1;
   std::size_t count = 0;
   for (const std::int32_t q : active) {
     require(q > last && q < weights.quads(), "int8_dot: the list of quads is wrong");
     last = q;
-    rows[count++] = rows[static_cast<std::size_t>(q)];  // q >= count: not yet overwritten
+    // q >= count: not yet overwritten.
+    room.rows[count++] = room.rows[static_cast<std::size_t>(q)];
     const std::int16_t* sums = weights.quad_sums() + q * padded;
-    for (std::size_t c = 0; c < bias.size(); ++c) bias[c] -= 128 * sums[c];
+    for (std::size_t c = 0; c < room.bias.size(); ++c) room.bias[c] -= 128 * sums[c];
   }
-  return Factor(weights, std::move(rows), {active.begin(), active.end()}, std::move(bias));
+  room.quads.assign(active.begin(), active.end());
+  room.runs = runs_of(active);
+  factor.quads = room.quads.data();
+  factor.quad_count = std::ssize(room.quads);
+  factor.runs = room.runs.data();
+  factor.run_count = std::ssize(room.runs);
+  factor.bias = room.bias.data();
+  return factor;
 }
 
-// 64-byte aligned, of a thread.
-std::uint8_t* panel_room(std::int64_t bytes) {
+// Of a thread, 64-byte aligned, for what a target packs of the inputs.
+std::uint8_t* panel_room(std::int64_t input_tiles) {
+  const std::int64_t bytes = kPanelBytes * kTileQuads * input_tiles;
   thread_local std::vector<std::uint8_t> room;
   const auto size = static_cast<std::size_t>(bytes + 63);
   if (room.size() < size) room.resize(size);
@@ -126,13 +122,13 @@ std::uint8_t* panel_room(std::int64_t bytes) {
   return static_cast<std::uint8_t*>(std::align(64, static_cast<std::size_t>(bytes), at, space));
 }
 
-DotTarget run_one(const Factor& factor, const Int8Weights& weights, std::int64_t tokens,
+DotTarget run_one(const DotFactor& factor, const Int8Weights& weights, std::int64_t tokens,
                   std::int32_t* out, std::int64_t out_stride) {
-  return table().selected().run({.factors = {factor.get()},
+  return table().selected().run({.factors = {factor},
                                  .factor_count = 1,
                                  .outputs = weights.outputs(),
                                  .tokens = tokens,
-                                 .panel = panel_room(factor.panel_bytes()),
+                                 .panel = panel_room(weights.input_tiles()),
                                  .out = out,
                                  .out_stride = out_stride,
                                  .take = nullptr,
@@ -159,7 +155,7 @@ Int8Weights::Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs
   std::size_t room = storage_.size();
   tiles_ = static_cast<std::int8_t*>(std::align(64, room - 63, at, room));
   const std::int64_t padded = kTileOutputs * output_tiles();
-  sums_.resize(static_cast<std::size_t>(padded));
+  bias_.resize(static_cast<std::size_t>(padded));
   quad_sums_.resize(static_cast<std::size_t>(padded * quads()));
   for (std::int64_t c = 0; c < outputs; ++c) {
     const std::int8_t* row = rows.data() + c * inputs;
@@ -175,8 +171,11 @@ Int8Weights::Int8Weights(std::span<const std::int8_t> rows, std::int64_t outputs
       quad_sums_[static_cast<std::size_t>(q * padded + c)] = static_cast<std::int16_t>(sum);
       all += sum;
     }
-    sums_[static_cast<std::size_t>(c)] = all;
+    bias_[static_cast<std::size_t>(c)] = -128 * all;
   }
+  all_quads_.resize(static_cast<std::size_t>(quads()));
+  std::iota(all_quads_.begin(), all_quads_.end(), 0);
+  all_runs_ = runs_of(all_quads_);
 }
 
 const char* dot_target_name(DotTarget target) { return table().name(target); }
@@ -194,14 +193,17 @@ void set_dot_target(DotTarget target) { table().select(target); }
 DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                    std::int64_t tokens, std::int32_t* out, std::int64_t out_stride) {
   check_tokens(tokens, out_stride);
-  return run_one(whole_factor(weights, blocks, tokens), weights, tokens, out, out_stride);
+  FactorRoom room;
+  return run_one(whole_factor(weights, blocks, tokens, room), weights, tokens, out, out_stride);
 }
 
 DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                           std::span<const std::int32_t> active, std::int64_t tokens,
                           std::int32_t* out, std::int64_t out_stride) {
   check_tokens(tokens, out_stride);
-  return run_one(part_factor(weights, blocks, active, tokens), weights, tokens, out, out_stride);
+  FactorRoom room;
+  return run_one(part_factor(weights, blocks, active, tokens, room), weights, tokens, out,
+                 out_stride);
 }
 
 DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, DotTake* take,
@@ -211,25 +213,23 @@ DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tok
           "int8_dot: no product, too many, or none to take them");
   DotJob job{};
   job.outputs = products.front().weights->outputs();
-  std::vector<Factor> factors;
-  std::int64_t bytes = 0;
+  std::array<FactorRoom, kMostDotProducts> rooms;
+  std::int64_t input_tiles = 0;
   for (const DotProduct& product : products) {
     const Int8Weights& weights = *product.weights;
     require(weights.outputs() == job.outputs, "int8_dot: products of different outputs");
     require(product.quads >= 0 && product.quads <= weights.quads(),
             "int8_dot: the list of quads is wrong");
-    if (product.quads == weights.quads()) {
-      factors.push_back(whole_factor(weights, product.blocks, tokens));
-    } else {
-      std::vector<std::int32_t> quads(static_cast<std::size_t>(product.quads));
-      std::iota(quads.begin(), quads.end(), 0);
-      factors.push_back(part_factor(weights, product.blocks, quads, tokens));
-    }
-    job.factors[job.factor_count++] = factors.back().get();
-    bytes += factors.back().panel_bytes();
+    FactorRoom& room = rooms[static_cast<std::size_t>(job.factor_count)];
+    const auto quads = weights.all_quads().first(static_cast<std::size_t>(product.quads));
+    job.factors[job.factor_count++] =
+        product.quads == weights.quads()
+            ? whole_factor(weights, product.blocks, tokens, room)
+            : part_factor(weights, product.blocks, quads, tokens, room);
+    input_tiles += weights.input_tiles();
   }
   job.tokens = tokens;
-  job.panel = panel_room(bytes);
+  job.panel = panel_room(input_tiles);
   job.take = take;
   job.state = state;
   return table().selected().run(job);

@@ -19,6 +19,11 @@ struct QuadBlock {
   std::int64_t stride_tokens = 0;  // from one quad to the next, at least the tokens given
 };
 
+// Quads whose weights follow one another in a tile, from `offset` in each output's row.
+struct DotRun {
+  std::int32_t offset, quads;
+};
+
 // A matrix of weights, packed once for all targets. Immutable, so threads may share it.
 class Int8Weights {
  public:
@@ -41,17 +46,21 @@ class Int8Weights {
   std::int64_t output_tiles() const { return (outputs_ + 15) / 16; }
   std::int64_t input_tiles() const { return (inputs_ + 63) / 64; }
 
-  // Sums of the weights: of an output, [16 * output_tiles]; of an output and quad, [quads][the
-  // same].
-  const std::int32_t* sums() const { return sums_.data(); }
+  // Sums of the weights of an output and quad, [quads][16 * output_tiles].
   const std::int16_t* quad_sums() const { return quad_sums_.data(); }
+
+  // For products over all quads: their list, its runs, and -128 x the sums of the outputs.
+  std::span<const std::int32_t> all_quads() const { return all_quads_; }
+  std::span<const DotRun> all_runs() const { return all_runs_; }
+  std::span<const std::int32_t> bias() const { return bias_; }
 
  private:
   std::int64_t outputs_, inputs_;
   std::vector<std::int8_t> storage_;
   std::int8_t* tiles_ = nullptr;  // in storage_
-  std::vector<std::int32_t> sums_;
   std::vector<std::int16_t> quad_sums_;
+  std::vector<std::int32_t> all_quads_, bias_;
+  std::vector<DotRun> all_runs_;
 };
 
 // Scalar is the definition; the others give the same bits.

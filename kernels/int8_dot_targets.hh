@@ -9,11 +9,6 @@
 
 namespace kv {
 
-// Quads whose weights follow one another in a tile, from `offset` in each output's row.
-struct DotRun {
-  std::int32_t offset, quads;
-};
-
 // Weights lie as Int8Weights says. `rows[i]` is the first token of the i-th listed quad, `quads[i]`
 // its index; the same quads are in `runs`. `bias[c]` is -128 x the sum of the weights of output c
 // over the listed quads, for targets that multiply x and not x - 128; as many as 16 output tiles.

@@ -68,6 +68,38 @@ void multiply_rows(const DotFactor& factor, const std::uint8_t* panel, std::int6
   }
 }
 
+// Fetches what the next panel will be copied from, a part of the quads at a time: they are rows of
+// a page or more each, which the processor does not foresee.
+template <class V>
+class Ahead {
+ public:
+  Ahead(const DotJob& job, std::int64_t token, std::int64_t tokens)
+      : job_(job), token_(token), lines_((tokens * 4 + 63) / 64) {
+    std::int64_t quads = 0;
+    for (int f = 0; f < job.factor_count; ++f) quads += job.factors[f].quad_count;
+    const std::int64_t visits = job.factor_count * ((job.outputs + V::kRows - 1) / V::kRows);
+    share_ = (quads + visits - 1) / visits;
+    if (job.tokens - token < tokens) factor_ = job.factor_count;  // there is no such panel
+  }
+  void fetch() {
+    for (std::int64_t i = 0; i < share_ && factor_ < job_.factor_count; ++i) {
+      const DotFactor& factor = job_.factors[factor_];
+      if (quad_ == factor.quad_count) {
+        quad_ = 0;
+        ++factor_;
+        continue;
+      }
+      const std::uint8_t* row = factor.rows[quad_++] + 4 * token_;
+      for (std::int64_t line = 0; line < lines_; ++line) __builtin_prefetch(row + 64 * line, 0, 2);
+    }
+  }
+
+ private:
+  const DotJob& job_;
+  std::int64_t token_, lines_, share_ = 0, quad_ = 0;
+  int factor_ = 0;
+};
+
 // All outputs for the tokens of one panel: first copied together, for rows that are a power of two
 // apart would fight for the same lines of the cache.
 template <class V, int kVectors>
@@ -85,6 +117,7 @@ void multiply_panel(const DotJob& job, std::int64_t token) {
     }
   }
   alignas(64) std::int32_t sums[kMostDotProducts][V::kGroup * tokens];
+  Ahead<V> ahead(job, token + tokens, tokens);
   for (std::int64_t output = 0; output < job.outputs; output += V::kGroup) {
     const std::int64_t left = job.outputs - output;
     const std::int64_t outputs = left < V::kGroup ? left : V::kGroup;
@@ -96,6 +129,7 @@ void multiply_panel(const DotJob& job, std::int64_t token) {
         const std::int64_t rows = outputs - r < V::kRows ? outputs - r : V::kRows;
         multiply_rows<V, V::kRows, kVectors>(job.factors[f], panels[f], output + r, rows,
                                              block + r * stride, stride);
+        ahead.fetch();
       }
     }
     if (job.take) {

@@ -119,8 +119,8 @@ class TensorCoder::Analysis {
  public:
   Analysis(const TensorCoder& coder, const TensorView& rows, TileSteps steps, TileCode& code,
            Bytes& exact_rows)
-      : coder_(coder),
-        profile_(coder.profile_),
+      : profile_(coder.profile_),
+        inverse_(coder.inverse()),
         rows_(rows),
         asked_(std::move(steps.exact)),
         code_(code),
@@ -143,11 +143,19 @@ class TensorCoder::Analysis {
     // Whole steps of bf16 as they are, by way of f32 what else there is.
     const bool straight = rows_.dtype == DType::kBF16 && rows.size() == 2 * values;
     const void* from = straight ? static_cast<const void*>(rows.data()) : floats_of(rows, values);
-    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
-                     profile_.unit.data(), predicted ? predicted + part.first : nullptr,
-                     predicted_stride, rest});
+    // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
+    const bool split = dot_target_is_fast(dot_target());
     std::array<std::int32_t, kBlockTokens> largest, row{};
-    transform(rest, stride, coefficients, largest.data());
+    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
+                     profile_.unit.data(), split ? inverse_.inverse_width.data() : nullptr,
+                     predicted ? predicted + part.first : nullptr, predicted_stride, rest,
+                     largest.data()});
+    if (split) {
+      transform_split(rest, stride, coefficients, largest);
+    } else {
+      forward_transform(inverse_.rows.data(), profile_.channels, rest, stride, coefficients);
+      largest_bits(coefficients, profile_.channels, stride, largest.data());
+    }
     std::array<float, kBlockTokens> scale{};
     for (std::size_t t = 0; t < count; ++t) {
       const std::size_t token = static_cast<std::size_t>(part.first) + t;
@@ -167,7 +175,6 @@ class TensorCoder::Analysis {
  private:
   struct Scratch {
     Room<float> row_major, rest, coefficients;
-    Room<std::int32_t> high, mixed;
     Room<std::uint8_t> quads;
   };
   static Scratch& room() {
@@ -183,28 +190,26 @@ class TensorCoder::Analysis {
     return floats;
   }
 
-  // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
-  void transform(const float* rest, std::int64_t stride, float* coefficients,
-                 std::int32_t* largest) {
-    const Inverse& inverse = coder_.inverse();
+  // `largest` is of the rest, and of the coefficients afterwards.
+  void transform_split(const float* rest, std::int64_t stride, float* coefficients,
+                       std::array<std::int32_t, kBlockTokens>& largest) {
     const std::int64_t channels = profile_.channels;
-    if (!dot_target_is_fast(dot_target())) {
-      forward_transform(inverse.rows.data(), channels, rest, stride, coefficients);
-      largest_bits(coefficients, channels, stride, largest);
-      return;
-    }
     const auto values = static_cast<std::size_t>(channels * stride);
     std::uint8_t* high = room().quads.take(2 * values);
     std::array<float, kBlockTokens> scale;
-    split_rest(
-        {rest, channels, stride, inverse.inverse_width.data(), high, high + values, scale.data()});
+    split_rest({rest, largest.data(), channels, stride, high, high + values, scale.data()});
+    largest.fill(0);
     const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
-    std::int32_t* of_high = room().high.take(values);
-    std::int32_t* mixed = room().mixed.take(values);
-    int8_dot(*inverse.high, std::span(parts, 1), stride, of_high, stride);
-    int8_dot(*inverse.mixed, parts, stride, mixed, stride);
-    join_sums({of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(),
-               coefficients, largest});
+    const DotProduct products[] = {
+        {&*inverse_.high, std::span(parts, 1), inverse_.high->quads()},
+        {&*inverse_.mixed, parts, inverse_.mixed->quads()},
+    };
+    int8_dot_blocks(products, stride, [&](const DotBlock& block) {
+      join_sums({block.sums[0], block.sums[1], block.outputs, block.tokens, block.stride,
+                 inverse_.row_scale.data() + block.output, scale.data() + block.token,
+                 coefficients + block.output * stride + block.token, stride,
+                 largest.data() + block.token});
+    });
   }
 
   void fill_thresholds() {
@@ -216,6 +221,7 @@ class TensorCoder::Analysis {
         thresholds_.push_back(classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths));
       }
     }
+    thresholds_.resize(thresholds_.size() + kThresholdsRoom);
   }
 
   // Whether the token can be coded; widens its step as far as it needs.
@@ -238,8 +244,8 @@ class TensorCoder::Analysis {
     exact_rows_.insert(exact_rows_.end(), row.begin(), row.end());
   }
 
-  const TensorCoder& coder_;
   const TensorProfile& profile_;
+  const Inverse& inverse_;
   const TensorView& rows_;
   std::vector<std::uint16_t> asked_;
   TileCode& code_;
