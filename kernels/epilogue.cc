@@ -67,7 +67,7 @@ void reconstruct(std::span<const DotProduct> products, const Reconstruction& job
   Reconstruction checked = job;
   checked.r_stride = job.tokens;
   check(checked);
-  require(!products.empty() && products.front().weights->outputs() == job.outputs,
+  require(!products.empty() && products.front().outputs == job.outputs,
           "reconstruct: products of other outputs");
   const bool predicts = products.size() > 1;
   require(!(predicts && job.p), "reconstruct: two predictions");

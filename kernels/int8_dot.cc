@@ -212,12 +212,13 @@ DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tok
   require(!products.empty() && products.size() <= kMostDotProducts && take,
           "int8_dot: no product, too many, or none to take them");
   DotJob job{};
-  job.outputs = products.front().weights->outputs();
+  job.outputs = products.front().outputs;
   std::array<FactorRoom, kMostDotProducts> rooms;
   std::int64_t input_tiles = 0;
   for (const DotProduct& product : products) {
     const Int8Weights& weights = *product.weights;
-    require(weights.outputs() == job.outputs, "int8_dot: products of different outputs");
+    require(product.outputs == job.outputs && job.outputs >= 0 && job.outputs <= weights.outputs(),
+            "int8_dot: products of different outputs");
     require(product.quads >= 0 && product.quads <= weights.quads(),
             "int8_dot: the list of quads is wrong");
     FactorRoom& room = rooms[static_cast<std::size_t>(job.factor_count)];

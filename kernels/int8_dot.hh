@@ -94,11 +94,12 @@ DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock>
                           std::span<const std::int32_t> active, std::int64_t tokens,
                           std::int32_t* out, std::int64_t out_stride);
 
-// One sum of int8_dot_blocks(): as int8_dot(), over the first `quads` quads only.
+// One sum of int8_dot_blocks(): as int8_dot(), over the first `quads` quads only, of the first
+// `outputs` outputs.
 struct DotProduct {
   const Int8Weights* weights = nullptr;
   std::span<const QuadBlock> blocks;
-  std::int64_t quads = 0;
+  std::int64_t quads = 0, outputs = 0;
 };
 inline constexpr int kMostDotProducts = 2;
 

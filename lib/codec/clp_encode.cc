@@ -3,6 +3,7 @@
 #include "clp_forward.hh"
 #include "clp_step.hh"
 #include "clp_tensor.hh"
+#include "clp_values.hh"
 
 #include <Eigen/LU>
 
@@ -129,6 +130,7 @@ class TensorCoder::Analysis {
     code_.steps.exact.clear();
     exact_rows_.clear();
     code_.coefficients.shape(profile_.channels, rows.shape[0]);
+    find_coded();
     fill_thresholds();
   }
 
@@ -167,9 +169,8 @@ class TensorCoder::Analysis {
       scale[t] = static_cast<float>(1.0 / step_value(code_.steps.eighths(token)));
       row[t] = step + kMostTokenStep;
     }
-    kv::quantise({coefficients, profile_.channels, stride, scale.data(), row.data(),
-                  thresholds_.data(), code_.coefficients.quad(0) + 4 * part.first,
-                  code_.coefficients.stride_tokens()});
+    kv::quantise({coefficients, coded_, stride, scale.data(), row.data(), thresholds_.data(),
+                  code_.coefficients.quad(0) + 4 * part.first, code_.coefficients.stride_tokens()});
   }
 
  private:
@@ -201,8 +202,8 @@ class TensorCoder::Analysis {
     largest.fill(0);
     const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
     const DotProduct products[] = {
-        {&*inverse_.high, std::span(parts, 1), inverse_.high->quads()},
-        {&*inverse_.mixed, parts, inverse_.mixed->quads()},
+        {&*inverse_.high, std::span(parts, 1), inverse_.high->quads(), coded_},
+        {&*inverse_.mixed, parts, inverse_.mixed->quads(), coded_},
     };
     int8_dot_blocks(products, stride, [&](const DotBlock& block) {
       join_sums({block.sums[0], block.sums[1], block.outputs, block.tokens, block.stride,
@@ -212,16 +213,29 @@ class TensorCoder::Analysis {
     });
   }
 
+  // Whole quads up to the last coefficient that a class codes at the finest step there is: tokens
+  // may get coarser ones.
+  void find_coded() {
+    for (const std::int8_t step : code_.steps.tokens) finest_ = std::min<int>(finest_, step);
+    const int eighths = code_.steps.base + kStepGrid * finest_;
+    for (std::size_t k = 0; k < profile_.sigma.size(); ++k) {
+      if (Classes::get().code(profile_.shape[k], profile_.sigma[k] - eighths).zero) continue;
+      coded_ = static_cast<std::int64_t>(k / 4 * 4 + 4);
+    }
+  }
+
   void fill_thresholds() {
     static_assert(kThresholds == 2 * kMostTokenStep + 1);
     const Classes& classes = Classes::get();
-    for (std::size_t k = 0; k < profile_.sigma.size(); ++k) {
-      for (int step = -kMostTokenStep; step <= kMostTokenStep; ++step) {
+    const auto coded = static_cast<std::size_t>(coded_);
+    thresholds_.resize(coded * kThresholds + kThresholdsRoom);
+    for (std::size_t k = 0; k < coded; ++k) {
+      float* row = thresholds_.data() + k * kThresholds + kMostTokenStep;
+      for (int step = finest_; step <= kMostTokenStep; ++step) {
         const int eighths = code_.steps.base + kStepGrid * step;
-        thresholds_.push_back(classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths));
+        row[step] = classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths);
       }
     }
-    thresholds_.resize(thresholds_.size() + kThresholdsRoom);
   }
 
   // Whether the token can be coded; widens its step as far as it needs.
@@ -250,13 +264,15 @@ class TensorCoder::Analysis {
   std::vector<std::uint16_t> asked_;
   TileCode& code_;
   Bytes& exact_rows_;
+  int finest_ = kMostTokenStep;
+  std::int64_t coded_ = 4;  // whether a token is finite at least one quad tells
   std::vector<float> thresholds_;
 };
 
 void TensorCoder::quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
                            TileContext& decoded) const {
   thread_local Room<std::int32_t> room;
-  const std::int64_t tokens = rows.shape[0], stride = stride_of(tokens);
+  const std::int64_t tokens = rows.shape[0], stride = spread_stride_of(tokens);
   std::int32_t* predicted =
       predictor_ ? room.take(static_cast<std::size_t>(profile_.channels * stride)) : nullptr;
   Analysis analysis(*this, rows, std::move(steps), code, code.own_exact_rows);
@@ -267,7 +283,7 @@ void TensorCoder::quantise(Context context, const TensorView& rows, TileSteps st
   }
   code.exact_rows = code.own_exact_rows;
   code.make_plan(profile_);
-  clear_uncoded(*code.plan, tokens, code.coefficients);
+  clear_uncoded(*code.plan, code.coefficients);
   decoded.steps = code.steps.tokens;
   decoded.values.shape(profile_.channels, tokens);
   rebuild(context, predicted, code, {0, tokens}, rows.dtype, {}, decoded);

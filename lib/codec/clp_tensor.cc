@@ -52,6 +52,9 @@ std::optional<EpilogueType> epilogue_type(DType dtype) {
 TensorCoder::TensorCoder(const TensorProfile& profile)
     : profile_(profile), basis_(profile.basis, profile.channels, profile.channels) {
   if (profile.inputs > 0) predictor_.emplace(profile.predictor, profile.channels, profile.inputs);
+  for (std::size_t c = 0; c < profile.unit.size(); ++c) {
+    context_unit_.push_back(std::ldexp(profile.unit[c], profile.shift[c]));
+  }
 }
 
 TensorCoder::~TensorCoder() = default;
@@ -113,7 +116,7 @@ void TensorCoder::rebuild(Context context, const std::int32_t* predicted, const 
   std::array<std::int8_t, kBlockTokens> shifts;
   Reconstruction job{.outputs = channels,
                      .g = profile_.gain.data(),
-                     .p_stride = stride,
+                     .p_stride = spread_stride_of(decoded.values.row_tokens()),
                      .m = multipliers.data(),
                      .s = shifts.data(),
                      .f = profile_.shift.data(),
@@ -134,12 +137,13 @@ void TensorCoder::rebuild(Context context, const std::int32_t* predicted, const 
       shifts[static_cast<std::size_t>(t)] = factor.shift;
     }
     const QuadBlock block{code.coefficients.quad(0) + 4 * first, channels, stride};
-    std::vector<DotProduct> products = {{&basis_, {&block, 1}, (code.plan->used() + 3) / 4}};
+    std::vector<DotProduct> products = {
+        {&basis_, {&block, 1}, (code.plan->used() + 3) / 4, channels}};
     const std::vector<QuadBlock> near = blocks_of(context, first);
     if (predicted) {
       job.p = predicted + first;
     } else if (predictor_) {
-      products.push_back({&*predictor_, near, predictor_->quads()});
+      products.push_back({&*predictor_, near, predictor_->quads(), channels});
     }
     job.n = decoded.values.quad(0) + 4 * first;
     if (rows.empty()) {
@@ -181,8 +185,7 @@ void TensorCoder::place_exact(const TileCode& code, TokenPart part, DType dtype,
                 rows.begin() + token * static_cast<std::ptrdiff_t>(row_bytes));
     convert(bytes, dtype, std::as_writable_bytes(std::span(row)), DType::kF32);
     for (std::size_t c = 0; c < channels; ++c) {
-      const float unit = std::ldexp(profile_.unit[c], profile_.shift[c]);
-      const float value = (row[c] - profile_.mean[c]) / unit;
+      const float value = (row[c] - profile_.mean[c]) / context_unit_[c];
       // NaN is not above -127.
       const long near = value > -127.0f ? std::lrint(std::min(value, 127.0f)) : -127;
       decoded.values.at(static_cast<std::int64_t>(c), token) =

@@ -36,13 +36,21 @@ class Room {
 // Tokens of a tile up to the kernels' step.
 constexpr std::int64_t stride_of(std::int64_t tokens) { return (tokens + 63) / 64 * 64; }
 
+// From one row of so many tokens to the next. Rows a page apart would fight for the same lines of
+// the caches, by all channels of a tile at a time.
+constexpr std::int64_t spread_stride_of(std::int64_t tokens) {
+  const std::int64_t stride = stride_of(tokens);
+  return stride % 256 == 0 ? stride + 64 : stride;
+}
+
 // Four values of a token together: u8 [channels / 4][stride][4], each plus 128.
 class Quads {
  public:
   // Contents are anything afterwards.
   void shape(std::int64_t channels, std::int64_t tokens) {
     channels_ = channels;
-    stride_ = stride_of(tokens);
+    tokens_ = stride_of(tokens);
+    stride_ = spread_stride_of(tokens);
     room_.take(static_cast<std::size_t>(channels * stride_));
   }
   // From this quad on all values become 0.
@@ -62,9 +70,11 @@ class Quads {
   const std::uint8_t* quad(std::int64_t index) const { return room_.data() + index * stride_ * 4; }
   std::int64_t channels() const { return channels_; }
   std::int64_t stride_tokens() const { return stride_; }  // a multiple of 64
+  // Of the shape, up to the kernels' step: what a row has of use.
+  std::int64_t row_tokens() const { return tokens_; }
 
  private:
-  std::int64_t channels_ = 0, stride_ = 0;
+  std::int64_t channels_ = 0, tokens_ = 0, stride_ = 0;
   Room<std::uint8_t> room_;
 };
 
