@@ -17,7 +17,6 @@ namespace {
 constexpr int kMostCoefficient = 127;
 constexpr std::int64_t kBlockTokens = 128;
 constexpr std::int32_t kInfinityBits = 0x7F800000;
-
 }  // namespace
 
 // The matrix in f32, and in integers of 15 bits as two of 8, see clp_forward.hh.
@@ -144,7 +143,7 @@ class TensorCoder::Analysis {
         static_cast<std::size_t>(part.first) * rows_.row_bytes(), count * rows_.row_bytes());
     // Whole steps of bf16 as they are, by way of f32 what else there is.
     const bool straight = rows_.dtype == DType::kBF16 && rows.size() == 2 * values;
-    const void* from = straight ? static_cast<const void*>(rows.data()) : floats_of(rows, values);
+    const void* from = straight ? rows.data() : static_cast<const void*>(floats_of(rows, values));
     // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
     const bool split = dot_target_is_fast(dot_target());
     std::array<std::int32_t, kBlockTokens> largest, row{};

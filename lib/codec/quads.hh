@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace kv {
 
@@ -14,6 +15,14 @@ namespace kv {
 template <typename T>
 class Room {
  public:
+  Room() = default;
+  Room(Room&& other) noexcept
+      : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)) {}
+  Room& operator=(Room&& other) noexcept {
+    data_ = std::move(other.data_);
+    capacity_ = std::exchange(other.capacity_, 0);
+    return *this;
+  }
   T* take(std::size_t count) {
     if (count > capacity_) {
       data_.reset(static_cast<T*>(::operator new(count * sizeof(T), kAlignment)));
