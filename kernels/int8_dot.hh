@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
 #include <vector>
 
 namespace kv {
@@ -118,13 +117,10 @@ using DotTake = void(void* state, const DotBlock& block);
 DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, DotTake* take,
                           void* state);
 template <typename F>
-DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, F&& take) {
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, F take) {
   return int8_dot_blocks(
       products, tokens,
-      [](void* state, const DotBlock& block) {
-        (*static_cast<std::remove_reference_t<F>*>(state))(block);
-      },
-      &take);
+      [](void* state, const DotBlock& block) { (*static_cast<F*>(state))(block); }, &take);
 }
 
 }  // namespace kv

@@ -78,7 +78,7 @@ class Ahead {
     std::int64_t quads = 0;
     for (int f = 0; f < job.factor_count; ++f) quads += job.factors[f].quad_count;
     const std::int64_t visits = job.factor_count * ((job.outputs + V::kRows - 1) / V::kRows);
-    share_ = (quads + visits - 1) / visits;
+    share_ = visits > 0 ? (quads + visits - 1) / visits : 0;
     if (job.tokens - token < tokens) factor_ = job.factor_count;  // there is no such panel
   }
   void fetch() {

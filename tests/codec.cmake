@@ -25,8 +25,5 @@ target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
 add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
 target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::zstd)
 
-# What bench/ttft_links.sh reads through.
-add_executable(link_bench ${PROJECT_SOURCE_DIR}/bench/link.cc)
-
 # The decoder for GPUs.
 kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)
