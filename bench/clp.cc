@@ -6,6 +6,7 @@
 #include "int8_peak.hh"
 #include "kv/base/error.hh"
 #include "kv/codec/codec.hh"
+#include "kv/codec/ecsq.hh"
 #include "kv/codec/profiles.hh"
 #include "kv/kernels/epilogue.hh"
 #include "kv/kernels/rans.hh"
@@ -177,6 +178,47 @@ void report_lossless(const Sample& sample, int rounds) {
   std::printf("| memory copy | 1 | %.2f |\n", 1e-9 * raw / copy);
 }
 
+// The family without prediction across layers, whose tiles decode alone; with all its qualities.
+void report_family(const Sample& sample, int rounds) {
+  for (const int refinements : {0, 2}) {
+    const kv::EcsqCodec codec(sample.meta, {.level = 2, .refinements = refinements},
+                              sample.importance);
+    struct Coded {
+      const kv::OwnedTile* raw;
+      std::vector<kv::Coded> qualities;
+      std::vector<kv::ByteView> views;
+    };
+    std::vector<Coded> tiles;
+    double raw = 0, bytes = 0;
+    std::size_t most = 0;
+    for (const auto& layer : sample.raw) {
+      for (const kv::OwnedTile& tile : layer) {
+        kv::TensorView view = sample.meta.shape_of(tile.header);
+        view.bytes = tile.data;
+        Coded& coded = tiles.emplace_back();
+        coded.raw = &tile;
+        coded.qualities = codec.encode_qualities(sample.meta, tile.header, view);
+        for (const kv::Coded& quality : coded.qualities) {
+          coded.views.push_back(quality.data);
+          bytes += static_cast<double>(quality.data.size());
+        }
+        raw += static_cast<double>(tile.data.size());
+        most = std::max(most, tile.data.size());
+      }
+    }
+    kv::Bytes room(most);
+    const double seconds = best_seconds(rounds, [&] {
+      for (const Coded& coded : tiles) {
+        kv::EcsqCodec::decode_qualities(sample.meta, coded.raw->header, coded.views, "bench",
+                                        std::span(room).first(coded.raw->data.size()));
+      }
+    });
+    std::printf("| ecsq -l 2%s | %.3f | %.2f |\n", refinements > 0 ? " --progressive" : "",
+                raw / bytes, 1e-9 * raw / seconds);
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -195,6 +237,7 @@ int main(int argc, char** argv) {
     }
     report(sample, options, rounds);
     report_lossless(sample, rounds);
+    report_family(sample, rounds);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "clp_bench: %s\n", error.what());

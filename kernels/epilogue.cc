@@ -2,6 +2,7 @@
 
 #include "cpu_features.hh"
 #include "epilogue_targets.hh"
+#include "rebuild.hh"
 #include "target_table.hh"
 
 #include <algorithm>
@@ -60,6 +61,41 @@ void set_epilogue_target(EpilogueTarget target) { table().select(target); }
 EpilogueTarget reconstruct(const Reconstruction& job) {
   check(job);
   return table().selected().run(job);
+}
+
+void reconstruct(std::span<const DotProduct> products, const Reconstruction& job) {
+  Reconstruction checked = job;
+  checked.r_stride = job.tokens;
+  check(checked);
+  require(!products.empty() && products.front().outputs == job.outputs,
+          "reconstruct: products of other outputs");
+  const bool predicts = products.size() > 1;
+  require(!(predicts && job.p), "reconstruct: two predictions");
+  const auto run = table().selected().run;
+  const std::int64_t value_bytes = job.x_type == EpilogueType::kF32 ? 4 : 2;
+  int8_dot_blocks(products, job.tokens, [&](const DotBlock& block) {
+    Reconstruction part = job;
+    const std::int64_t c = block.output, t = block.token;
+    part.outputs = block.outputs;
+    part.tokens = block.tokens;
+    part.r = block.sums[0];
+    part.r_stride = block.stride;
+    if (job.g) part.g += c;
+    if (predicts) {
+      part.p = block.sums[1];
+      part.p_stride = block.stride;
+    } else if (job.p) {
+      part.p += c * job.p_stride + t;
+    }
+    part.m += t;
+    part.s += t;
+    part.f += c;
+    part.mean += c;
+    part.unit += c;
+    if (job.n) part.n += c * job.n_stride + 4 * t;
+    if (job.x) part.x = static_cast<char*>(job.x) + (t * job.x_stride + c) * value_bytes;
+    run(part);
+  });
 }
 
 }  // namespace kv

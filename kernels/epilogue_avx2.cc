@@ -13,12 +13,20 @@ struct Avx2 {
   static I load(const std::int32_t* at) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
   }
+  static I load_shifts(const std::int8_t* at) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  }
+  static I load_multipliers(const std::uint8_t* at) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  }
   static void store(std::uint8_t* at, I value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), value);
   }
   static I set(std::int32_t value) { return _mm256_set1_epi32(value); }
   static F set_f(float value) { return _mm256_set1_ps(value); }
   static I add(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I subtract(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static I most(I a, I b) { return _mm256_max_epi32(a, b); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static I multiply(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static F multiply(F a, F b) { return _mm256_mul_ps(a, b); }

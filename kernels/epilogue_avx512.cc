@@ -11,10 +11,18 @@ struct Avx512 {
   static constexpr int kLanes = 16;
 
   static I load(const std::int32_t* at) { return _mm512_loadu_si512(at); }
+  static I load_shifts(const std::int8_t* at) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+  }
+  static I load_multipliers(const std::uint8_t* at) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+  }
   static void store(std::uint8_t* at, I value) { _mm512_storeu_si512(at, value); }
   static I set(std::int32_t value) { return _mm512_set1_epi32(value); }
   static F set_f(float value) { return _mm512_set1_ps(value); }
   static I add(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I subtract(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I most(I a, I b) { return _mm512_max_epi32(a, b); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static I multiply(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static F multiply(F a, F b) { return _mm512_mul_ps(a, b); }

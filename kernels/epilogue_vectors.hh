@@ -21,36 +21,50 @@ struct Epilogue {
   };
 
   static Scale scale_of(const Reconstruction& job, std::int64_t token) {
-    alignas(64) std::int32_t factor[V::kLanes], round[V::kLanes], right[V::kLanes];
-    for (int i = 0; i < V::kLanes; ++i) {
-      const int s = job.s[token + i];
-      factor[i] = job.m[token + i] << (s > 0 ? s : 0);
-      right[i] = s < 0 ? -s : 0;
-      round[i] = s < 0 ? 1 << (-s - 1) : 0;
-    }
-    return {V::load(factor), V::load(round), V::load(right)};
+    const I zero = V::set(0), one = V::set(1);
+    const I s = V::load_shifts(job.s + token);
+    const I right = V::most(V::subtract(zero, s), zero);
+    // A shift by what is no count gives 0, as it should where nothing is shifted to the right.
+    return {V::shift_left_each(V::load_multipliers(job.m + token), V::most(s, zero)),
+            V::shift_left_each(one, V::subtract(right, one)), right};
   }
 
-  static I value_of(const Reconstruction& job, const Scale& scale, std::int64_t c, std::int64_t t) {
-    const I gain = V::set(job.g ? job.g[c] : 0);
-    const I sum = V::shift_left_each(V::load(job.r + c * job.r_stride + t), gain);
-    const I product = V::multiply(sum, scale.factor);
-    const I residual = V::shift_right_each(V::add(product, scale.round), scale.right);
-    return job.p ? V::add(residual, V::load(job.p + c * job.p_stride + t)) : residual;
+  // Numbers of four outputs, in all lanes.
+  struct Outputs {
+    I gain[4], half[4], shift[4];
+    F mean[4], unit[4];
+  };
+
+  static Outputs outputs_at(const Reconstruction& job, std::int64_t c) {
+    Outputs out;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      out.gain[i] = V::set(job.g ? job.g[c + i] : 0);
+      out.half[i] = V::set(1 << (job.f[c + i] - 1));
+      out.shift[i] = V::set(job.f[c + i]);
+      out.mean[i] = V::set_f(job.mean[c + i]);
+      out.unit[i] = V::set_f(job.unit[c + i]);
+    }
+    return out;
   }
 
   // Four outputs of kLanes tokens.
   template <EpilogueType kType>
-  static void quad(const Reconstruction& job, const Scale& scale, std::int64_t c, std::int64_t t) {
+  static void quad(const Reconstruction& job, const Outputs& of, const Scale& scale, std::int64_t c,
+                   std::int64_t t) {
     I v[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) v[i] = value_of(job, scale, c + i, t);
+    for (int i = 0; i < 4; ++i) {
+      const I sum = V::shift_left_each(V::load(job.r + (c + i) * job.r_stride + t), of.gain[i]);
+      const I product = V::multiply(sum, scale.factor);
+      v[i] = V::shift_right_each(V::add(product, scale.round), scale.right);
+      if (job.p) v[i] = V::add(v[i], V::load(job.p + (c + i) * job.p_stride + t));
+    }
     if (job.n) {
       I n[4];
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const int f = job.f[c + i];
-        n[i] = V::shift_right_each(V::add(v[i], V::set(1 << (f - 1))), V::set(f));
+        n[i] = V::shift_right_each(V::add(v[i], of.half[i]), of.shift[i]);
       }
       V::store(job.n + (c / 4 * job.n_stride + t) * 4, V::bytes(n));
     }
@@ -58,8 +72,7 @@ struct Epilogue {
     F x[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      x[i] =
-          V::add(V::set_f(job.mean[c + i]), V::multiply(V::to_f(v[i]), V::set_f(job.unit[c + i])));
+      x[i] = V::add(of.mean[i], V::multiply(V::to_f(v[i]), of.unit[i]));
     }
     const std::int64_t at = t * job.x_stride + c;
     if constexpr (kType == EpilogueType::kF32) {
@@ -76,9 +89,18 @@ struct Epilogue {
 
   template <EpilogueType kType>
   static void run(const Reconstruction& job) {
-    for (std::int64_t t = 0; t < job.tokens; t += V::kLanes) {
-      const Scale scale = scale_of(job, t);
-      for (std::int64_t c = 0; c < job.outputs; c += 4) quad<kType>(job, scale, c, t);
+    constexpr int kMostScales = 8;
+    Scale scales[kMostScales];
+    for (std::int64_t first = 0; first < job.tokens; first += kMostScales * V::kLanes) {
+      const std::int64_t left = (job.tokens - first) / V::kLanes;
+      const std::int64_t count = left < kMostScales ? left : kMostScales;
+      for (std::int64_t i = 0; i < count; ++i) scales[i] = scale_of(job, first + i * V::kLanes);
+      for (std::int64_t c = 0; c < job.outputs; c += 4) {
+        const Outputs of = outputs_at(job, c);
+        for (std::int64_t i = 0; i < count; ++i) {
+          quad<kType>(job, of, scales[i], c, first + i * V::kLanes);
+        }
+      }
     }
   }
 

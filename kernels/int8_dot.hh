@@ -18,6 +18,11 @@ struct QuadBlock {
   std::int64_t stride_tokens = 0;  // from one quad to the next, at least the tokens given
 };
 
+// Quads whose weights follow one another in a tile, from `offset` in each output's row.
+struct DotRun {
+  std::int32_t offset, quads;
+};
+
 // A matrix of weights, packed once for all targets. Immutable, so threads may share it.
 class Int8Weights {
  public:
@@ -40,17 +45,21 @@ class Int8Weights {
   std::int64_t output_tiles() const { return (outputs_ + 15) / 16; }
   std::int64_t input_tiles() const { return (inputs_ + 63) / 64; }
 
-  // Sums of the weights: of an output, [16 * output_tiles]; of an output and quad, [quads][the
-  // same].
-  const std::int32_t* sums() const { return sums_.data(); }
+  // Sums of the weights of an output and quad, [quads][16 * output_tiles].
   const std::int16_t* quad_sums() const { return quad_sums_.data(); }
+
+  // For products over all quads: their list, its runs, and -128 x the sums of the outputs.
+  std::span<const std::int32_t> all_quads() const { return all_quads_; }
+  std::span<const DotRun> all_runs() const { return all_runs_; }
+  std::span<const std::int32_t> bias() const { return bias_; }
 
  private:
   std::int64_t outputs_, inputs_;
   std::vector<std::int8_t> storage_;
   std::int8_t* tiles_ = nullptr;  // in storage_
-  std::vector<std::int32_t> sums_;
   std::vector<std::int16_t> quad_sums_;
+  std::vector<std::int32_t> all_quads_, bias_;
+  std::vector<DotRun> all_runs_;
 };
 
 // Scalar is the definition; the others give the same bits.
@@ -83,5 +92,35 @@ DotTarget int8_dot(const Int8Weights& weights, std::span<const QuadBlock> blocks
 DotTarget int8_dot_active(const Int8Weights& weights, std::span<const QuadBlock> blocks,
                           std::span<const std::int32_t> active, std::int64_t tokens,
                           std::int32_t* out, std::int64_t out_stride);
+
+// One sum of int8_dot_blocks(): as int8_dot(), over the first `quads` quads only, of the first
+// `outputs` outputs.
+struct DotProduct {
+  const Int8Weights* weights = nullptr;
+  std::span<const QuadBlock> blocks;
+  std::int64_t quads = 0, outputs = 0;
+};
+inline constexpr int kMostDotProducts = 2;
+
+// Some outputs and tokens of all products, from multiples of 4 and 16 on: as many outputs as are
+// left or a multiple of 4, and a multiple of 16 tokens.
+struct DotBlock {
+  const std::int32_t* sums[kMostDotProducts];  // [outputs][stride]
+  std::int64_t stride;
+  std::int64_t output, outputs, token, tokens;
+};
+using DotTake = void(void* state, const DotBlock& block);
+
+// Sums of one product or two of as many outputs, given to `take` as they come, each once, while
+// they are in the first-level cache: most sums are not needed again once they are something else.
+// `take` does not throw.
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, DotTake* take,
+                          void* state);
+template <typename F>
+DotTarget int8_dot_blocks(std::span<const DotProduct> products, std::int64_t tokens, F take) {
+  return int8_dot_blocks(
+      products, tokens,
+      [](void* state, const DotBlock& block) { (*static_cast<F*>(state))(block); }, &take);
+}
 
 }  // namespace kv

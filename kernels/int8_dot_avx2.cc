@@ -14,8 +14,7 @@ struct Avx2 {
     __m256i value, magnitude;
   };
   static constexpr std::int64_t kLanes = 8, kXBytes = 64;
-  static constexpr std::int64_t kQuads = kPanelQuads;
-  static constexpr int kVectors = 2, kRows = 4;
+  static constexpr int kVectors = 2, kRows = 4, kGroup = 8;
   static constexpr bool kCentred = true;
 
   static Acc set(std::int32_t value) { return _mm256_set1_epi32(value); }

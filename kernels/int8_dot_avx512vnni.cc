@@ -9,8 +9,7 @@ struct Avx512Vnni {
   using Acc = __m512i;
   using X = __m512i;
   static constexpr std::int64_t kLanes = 16, kXBytes = 64;
-  static constexpr std::int64_t kQuads = kPanelQuads;
-  static constexpr int kVectors = 4, kRows = 6;
+  static constexpr int kVectors = 3, kRows = 8, kGroup = 48;
   static constexpr bool kCentred = false;
 
   static Acc set(std::int32_t value) { return _mm512_set1_epi32(value); }

@@ -9,8 +9,7 @@ struct AvxVnni {
   using Acc = __m256i;
   using X = __m256i;
   static constexpr std::int64_t kLanes = 8, kXBytes = 32;
-  static constexpr std::int64_t kQuads = kPanelQuads;
-  static constexpr int kVectors = 2, kRows = 6;
+  static constexpr int kVectors = 2, kRows = 6, kGroup = 24;
   static constexpr bool kCentred = false;
 
   static Acc set(std::int32_t value) { return _mm256_set1_epi32(value); }

@@ -10,26 +10,36 @@
 namespace kv {
 
 // Weights lie as Int8Weights says. `rows[i]` is the first token of the i-th listed quad, `quads[i]`
-// its index. `bias[c]` is -128 x the sum of the weights of output c over the listed quads, for
-// targets that multiply x and not x - 128; as many as 16 * output_tiles.
-struct DotJob {
+// its index; the same quads are in `runs`. `bias[c]` is -128 x the sum of the weights of output c
+// over the listed quads, for targets that multiply x and not x - 128; as many as 16 output tiles.
+struct DotFactor {
   const std::int8_t* tiles;
-  std::int64_t outputs, output_tiles, input_tiles;
+  std::int64_t input_tiles;
   const std::uint8_t* const* rows;
   const std::int32_t* quads;
   std::int64_t quad_count;
+  const DotRun* runs;
+  std::int64_t run_count;
   const std::int32_t* bias;
-  std::int64_t tokens;
+};
+
+// One product or two of the same outputs and tokens. The sums of one go to `out`, or those of all,
+// block by block while they are in the first-level cache, to `take`.
+struct DotJob {
+  DotFactor factors[kMostDotProducts];
+  int factor_count;
+  std::int64_t outputs, tokens;
+  std::uint8_t*
+      panel;  // room for kPanelBytes a quad, tiles of quads counted whole; 64-byte aligned
   std::int32_t* out;
   std::int64_t out_stride;
+  DotTake* take;  // null: to `out`
+  void* state;
 };
 
 inline constexpr std::int64_t kTileOutputs = 16, kTileQuads = 16, kTileBytes = 1024;
 inline constexpr std::int64_t kTileRowBytes = 64;
-
-// Quads whose activations lie packed at one time: 24 KB for 32 tokens, so in the first-level cache
-// with a group of weights.
-inline constexpr std::int64_t kPanelQuads = 192;
+inline constexpr std::int64_t kPanelBytes = 512;
 
 using DotFunction = DotTarget (*)(const DotJob&);
 DotTarget dot_scalar(const DotJob& job);

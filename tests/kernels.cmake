@@ -4,6 +4,7 @@ kv_test(bf16_attention LIBS kv_kernels)
 kv_test(bf16_product LIBS kv_kernels)
 kv_test(epilogue LIBS kv_kernels)
 kv_test(int8_dot LIBS kv_kernels)
+kv_test(rebuild LIBS kv_kernels)
 
 # What bench/int8_dot.sh runs.
 add_executable(int8_dot_bench ${PROJECT_SOURCE_DIR}/bench/int8_dot.cc)

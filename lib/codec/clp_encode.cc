@@ -3,6 +3,7 @@
 #include "clp_forward.hh"
 #include "clp_step.hh"
 #include "clp_tensor.hh"
+#include "clp_values.hh"
 
 #include <Eigen/LU>
 
@@ -16,7 +17,6 @@ namespace {
 constexpr int kMostCoefficient = 127;
 constexpr std::int64_t kBlockTokens = 128;
 constexpr std::int32_t kInfinityBits = 0x7F800000;
-
 }  // namespace
 
 // The matrix in f32, and in integers of 15 bits as two of 8, see clp_forward.hh.
@@ -119,8 +119,8 @@ class TensorCoder::Analysis {
  public:
   Analysis(const TensorCoder& coder, const TensorView& rows, TileSteps steps, TileCode& code,
            Bytes& exact_rows)
-      : coder_(coder),
-        profile_(coder.profile_),
+      : profile_(coder.profile_),
+        inverse_(coder.inverse()),
         rows_(rows),
         asked_(std::move(steps.exact)),
         code_(code),
@@ -129,6 +129,7 @@ class TensorCoder::Analysis {
     code_.steps.exact.clear();
     exact_rows_.clear();
     code_.coefficients.shape(profile_.channels, rows.shape[0]);
+    find_coded();
     fill_thresholds();
   }
 
@@ -142,12 +143,20 @@ class TensorCoder::Analysis {
         static_cast<std::size_t>(part.first) * rows_.row_bytes(), count * rows_.row_bytes());
     // Whole steps of bf16 as they are, by way of f32 what else there is.
     const bool straight = rows_.dtype == DType::kBF16 && rows.size() == 2 * values;
-    const void* from = straight ? static_cast<const void*>(rows.data()) : floats_of(rows, values);
-    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
-                     profile_.unit.data(), predicted ? predicted + part.first : nullptr,
-                     predicted_stride, rest});
+    const void* from = straight ? rows.data() : static_cast<const void*>(floats_of(rows, values));
+    // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
+    const bool split = dot_target_is_fast(dot_target());
     std::array<std::int32_t, kBlockTokens> largest, row{};
-    transform(rest, stride, coefficients, largest.data());
+    rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
+                     profile_.unit.data(), split ? inverse_.inverse_width.data() : nullptr,
+                     predicted ? predicted + part.first : nullptr, predicted_stride, rest,
+                     largest.data()});
+    if (split) {
+      transform_split(rest, stride, coefficients, largest);
+    } else {
+      forward_transform(inverse_.rows.data(), profile_.channels, rest, stride, coefficients);
+      largest_bits(coefficients, profile_.channels, stride, largest.data());
+    }
     std::array<float, kBlockTokens> scale{};
     for (std::size_t t = 0; t < count; ++t) {
       const std::size_t token = static_cast<std::size_t>(part.first) + t;
@@ -159,15 +168,13 @@ class TensorCoder::Analysis {
       scale[t] = static_cast<float>(1.0 / step_value(code_.steps.eighths(token)));
       row[t] = step + kMostTokenStep;
     }
-    kv::quantise({coefficients, profile_.channels, stride, scale.data(), row.data(),
-                  thresholds_.data(), code_.coefficients.quad(0) + 4 * part.first,
-                  code_.coefficients.stride_tokens()});
+    kv::quantise({coefficients, coded_, stride, scale.data(), row.data(), thresholds_.data(),
+                  code_.coefficients.quad(0) + 4 * part.first, code_.coefficients.stride_tokens()});
   }
 
  private:
   struct Scratch {
     Room<float> row_major, rest, coefficients;
-    Room<std::int32_t> high, mixed;
     Room<std::uint8_t> quads;
   };
   static Scratch& room() {
@@ -183,37 +190,49 @@ class TensorCoder::Analysis {
     return floats;
   }
 
-  // By the 8-bit kernels where they are faster than f32: three products that take a quarter each.
-  void transform(const float* rest, std::int64_t stride, float* coefficients,
-                 std::int32_t* largest) {
-    const Inverse& inverse = coder_.inverse();
+  // `largest` is of the rest, and of the coefficients afterwards.
+  void transform_split(const float* rest, std::int64_t stride, float* coefficients,
+                       std::array<std::int32_t, kBlockTokens>& largest) {
     const std::int64_t channels = profile_.channels;
-    if (!dot_target_is_fast(dot_target())) {
-      forward_transform(inverse.rows.data(), channels, rest, stride, coefficients);
-      largest_bits(coefficients, channels, stride, largest);
-      return;
-    }
     const auto values = static_cast<std::size_t>(channels * stride);
     std::uint8_t* high = room().quads.take(2 * values);
     std::array<float, kBlockTokens> scale;
-    split_rest(
-        {rest, channels, stride, inverse.inverse_width.data(), high, high + values, scale.data()});
+    split_rest({rest, largest.data(), channels, stride, high, high + values, scale.data()});
+    largest.fill(0);
     const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
-    std::int32_t* of_high = room().high.take(values);
-    std::int32_t* mixed = room().mixed.take(values);
-    int8_dot(*inverse.high, std::span(parts, 1), stride, of_high, stride);
-    int8_dot(*inverse.mixed, parts, stride, mixed, stride);
-    join_sums({of_high, mixed, channels, stride, inverse.row_scale.data(), scale.data(),
-               coefficients, largest});
+    const DotProduct products[] = {
+        {&*inverse_.high, std::span(parts, 1), inverse_.high->quads(), coded_},
+        {&*inverse_.mixed, parts, inverse_.mixed->quads(), coded_},
+    };
+    int8_dot_blocks(products, stride, [&](const DotBlock& block) {
+      join_sums({block.sums[0], block.sums[1], block.outputs, block.tokens, block.stride,
+                 inverse_.row_scale.data() + block.output, scale.data() + block.token,
+                 coefficients + block.output * stride + block.token, stride,
+                 largest.data() + block.token});
+    });
+  }
+
+  // Whole quads up to the last coefficient that a class codes at the finest step there is: tokens
+  // may get coarser ones.
+  void find_coded() {
+    for (const std::int8_t step : code_.steps.tokens) finest_ = std::min<int>(finest_, step);
+    const int eighths = code_.steps.base + kStepGrid * finest_;
+    for (std::size_t k = 0; k < profile_.sigma.size(); ++k) {
+      if (Classes::get().code(profile_.shape[k], profile_.sigma[k] - eighths).zero) continue;
+      coded_ = static_cast<std::int64_t>(k / 4 * 4 + 4);
+    }
   }
 
   void fill_thresholds() {
     static_assert(kThresholds == 2 * kMostTokenStep + 1);
     const Classes& classes = Classes::get();
-    for (std::size_t k = 0; k < profile_.sigma.size(); ++k) {
-      for (int step = -kMostTokenStep; step <= kMostTokenStep; ++step) {
+    const auto coded = static_cast<std::size_t>(coded_);
+    thresholds_.resize(coded * kThresholds + kThresholdsRoom);
+    for (std::size_t k = 0; k < coded; ++k) {
+      float* row = thresholds_.data() + k * kThresholds + kMostTokenStep;
+      for (int step = finest_; step <= kMostTokenStep; ++step) {
         const int eighths = code_.steps.base + kStepGrid * step;
-        thresholds_.push_back(classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths));
+        row[step] = classes.zero_below(profile_.shape[k], profile_.sigma[k] - eighths);
       }
     }
   }
@@ -238,19 +257,21 @@ class TensorCoder::Analysis {
     exact_rows_.insert(exact_rows_.end(), row.begin(), row.end());
   }
 
-  const TensorCoder& coder_;
   const TensorProfile& profile_;
+  const Inverse& inverse_;
   const TensorView& rows_;
   std::vector<std::uint16_t> asked_;
   TileCode& code_;
   Bytes& exact_rows_;
+  int finest_ = kMostTokenStep;
+  std::int64_t coded_ = 4;  // whether a token is finite at least one quad tells
   std::vector<float> thresholds_;
 };
 
 void TensorCoder::quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
                            TileContext& decoded) const {
   thread_local Room<std::int32_t> room;
-  const std::int64_t tokens = rows.shape[0], stride = stride_of(tokens);
+  const std::int64_t tokens = rows.shape[0], stride = spread_stride_of(tokens);
   std::int32_t* predicted =
       predictor_ ? room.take(static_cast<std::size_t>(profile_.channels * stride)) : nullptr;
   Analysis analysis(*this, rows, std::move(steps), code, code.own_exact_rows);
@@ -261,7 +282,7 @@ void TensorCoder::quantise(Context context, const TensorView& rows, TileSteps st
   }
   code.exact_rows = code.own_exact_rows;
   code.make_plan(profile_);
-  clear_uncoded(*code.plan, tokens, code.coefficients);
+  clear_uncoded(*code.plan, code.coefficients);
   decoded.steps = code.steps.tokens;
   decoded.values.shape(profile_.channels, tokens);
   rebuild(context, predicted, code, {0, tokens}, rows.dtype, {}, decoded);

@@ -18,74 +18,88 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Floats = hn::CappedTag<float, 16>;
 using Ints = hn::CappedTag<std::int32_t, 16>;
 
-#if HWY_TARGET == HWY_SCALAR
-inline float float_at(const float* at) { return *at; }
-inline float float_at(const std::uint16_t* at) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(*at) << 16);
+// Of one channel and as many tokens as `x` has; raises `most` to the bits of the largest.
+template <typename V, typename M>
+HWY_INLINE void rest_of_vector(const RestJob& job, std::int64_t c, std::int64_t t, V x, M& most) {
+  const Floats d;
+  const Ints ints;
+  auto rest = hn::Sub(x, hn::Set(d, job.mean[c]));
+  if (job.predicted) {
+    const auto p = hn::LoadU(ints, job.predicted + c * job.predicted_stride + t);
+    rest = hn::Sub(rest, hn::Mul(hn::ConvertTo(d, p), hn::Set(d, job.unit[c])));
+  }
+  if (job.inverse_width) rest = hn::Mul(rest, hn::Set(d, job.inverse_width[c]));
+  hn::StoreU(rest, d, job.out + c * job.tokens + t);
+  // As bits: NaN is above infinity, and a maximum of floats would lose it.
+  most = hn::Max(most, hn::BitCast(ints, hn::Abs(rest)));
 }
-template <typename T>
-void rest_of(const RestJob& job) {
-  const T* rows = static_cast<const T*>(job.rows);
-  for (std::int64_t c = 0; c < job.channels; ++c) {
-    for (std::int64_t t = 0; t < job.tokens; ++t) {
-      const float p =
-          job.predicted ? static_cast<float>(job.predicted[c * job.predicted_stride + t]) : 0.0f;
-      job.out[c * job.tokens + t] =
-          float_at(rows + t * job.channels + c) - job.mean[c] - p * job.unit[c];
+
+void rest_of_floats(const RestJob& job) {
+  const Floats d;
+  const Ints ints;
+  const auto* rows = static_cast<const float*>(job.rows);
+  const auto every = hn::Mul(hn::Iota(ints, 0), hn::Set(ints, static_cast<int>(job.channels)));
+  for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
+    auto most = hn::Zero(ints);
+    for (std::int64_t c = 0; c < job.channels; ++c) {
+      rest_of_vector(job, c, t, hn::GatherIndex(d, rows + t * job.channels + c, every), most);
     }
+    hn::StoreU(most, ints, job.largest + t);
+  }
+}
+
+#if HWY_TARGET == HWY_SCALAR
+void rest_of_halves(const RestJob& job) {
+  const Floats d;
+  const auto* rows = static_cast<const std::uint16_t*>(job.rows);
+  for (std::int64_t t = 0; t < job.tokens; ++t) {
+    auto most = hn::Zero(Ints());
+    for (std::int64_t c = 0; c < job.channels; ++c) {
+      const std::uint32_t bits = std::uint32_t{rows[t * job.channels + c]} << 16;
+      rest_of_vector(job, c, t, hn::Set(d, std::bit_cast<float>(bits)), most);
+    }
+    hn::StoreU(most, Ints(), job.largest + t);
   }
 }
 #else
-HWY_INLINE hn::Vec<hn::FixedTag<float, 4> > four_at(const float* at) {
-  return hn::LoadU(hn::FixedTag<float, 4>(), at);
-}
-HWY_INLINE hn::Vec<hn::FixedTag<float, 4> > four_at(const std::uint16_t* at) {
-  const auto bits = hn::PromoteTo(hn::FixedTag<std::uint32_t, 4>(),
-                                  hn::LoadU(hn::FixedTag<std::uint16_t, 4>(), at));
-  return hn::BitCast(hn::FixedTag<float, 4>(), hn::ShiftLeft<16>(bits));
-}
-
-// Four tokens by four channels at a time: the rest costs more than wider vectors would save.
-template <typename T>
-void rest_of(const RestJob& job) {
-  const T* rows = static_cast<const T*>(job.rows);
-  const hn::FixedTag<float, 4> d;
-  const hn::FixedTag<std::int32_t, 4> ints;
-  const hn::FixedTag<double, 2> pairs;
-  const auto low = [&](auto a, auto b) {
-    return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
-  const auto high = [&](auto a, auto b) {
-    return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
-  for (std::int64_t c = 0; c < job.channels; c += 4) {
-    const float* mean = job.mean + c;
-    const float* unit = job.unit + c;
-    for (std::int64_t t = 0; t < job.tokens; t += 4) {
-      const T* row = rows + t * job.channels + c;
-      const auto r0 = four_at(row), r1 = four_at(row + job.channels);
-      const auto r2 = four_at(row + 2 * job.channels), r3 = four_at(row + 3 * job.channels);
-      const auto a = hn::InterleaveLower(d, r0, r1), b = hn::InterleaveLower(d, r2, r3);
-      const auto e = hn::InterleaveUpper(d, r0, r1), f = hn::InterleaveUpper(d, r2, r3);
-      const hn::Vec<decltype(d)> of[4] = {low(a, b), high(a, b), low(e, f), high(e, f)};
-      for (std::int64_t i = 0; i < 4; ++i) {
-        auto rest = hn::Sub(of[i], hn::Set(d, mean[i]));
-        if (job.predicted) {
-          const auto p = hn::LoadU(ints, job.predicted + (c + i) * job.predicted_stride + t);
-          rest = hn::Sub(rest, hn::Mul(hn::ConvertTo(d, p), hn::Set(d, unit[i])));
-        }
-        hn::StoreU(rest, d, job.out + (c + i) * job.tokens + t);
-      }
+// Four channels of a token are 64 bits; of all tokens, the first two channels and the others.
+void rest_of_halves(const RestJob& job) {
+  const Floats d;
+  const Ints ints;
+  const hn::Repartition<std::uint32_t, Floats> words;
+  const hn::Repartition<std::uint64_t, Floats> fours;
+  const hn::Repartition<std::int64_t, Floats> offsets;
+  const auto* rows = static_cast<const std::uint16_t*>(job.rows);
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t half = lanes / 2;
+  alignas(64) std::int64_t every[8];
+  for (std::int64_t i = 0; i < half; ++i) every[i] = 2 * i * job.channels;
+  const auto offset = hn::Load(offsets, every);
+  const auto upper = hn::Set(words, 0xFFFF0000u);
+  for (std::int64_t t = 0; t < job.tokens; t += lanes) {
+    auto most = hn::Zero(ints);
+    for (std::int64_t c = 0; c < job.channels; c += 4) {
+      const auto* at = reinterpret_cast<const std::uint64_t*>(rows + t * job.channels + c);
+      const auto* next =
+          reinterpret_cast<const std::uint64_t*>(rows + (t + half) * job.channels + c);
+      const auto a = hn::BitCast(words, hn::GatherOffset(fours, at, offset));
+      const auto b = hn::BitCast(words, hn::GatherOffset(fours, next, offset));
+      const auto first = hn::ConcatEven(words, b, a), second = hn::ConcatOdd(words, b, a);
+      rest_of_vector(job, c, t, hn::BitCast(d, hn::ShiftLeft<16>(first)), most);
+      rest_of_vector(job, c + 1, t, hn::BitCast(d, hn::And(first, upper)), most);
+      rest_of_vector(job, c + 2, t, hn::BitCast(d, hn::ShiftLeft<16>(second)), most);
+      rest_of_vector(job, c + 3, t, hn::BitCast(d, hn::And(second, upper)), most);
     }
+    hn::StoreU(most, ints, job.largest + t);
   }
 }
 #endif
 
 void RestByChannel(const RestJob& job) {
   if (job.bf16) {
-    rest_of<std::uint16_t>(job);
+    rest_of_halves(job);
   } else {
-    rest_of<float>(job);
+    rest_of_floats(job);
   }
 }
 
@@ -129,13 +143,7 @@ void SplitRest(const SplitJob& job) {
   const hn::CappedTag<std::uint32_t, 16> words;
   constexpr float kMost = 127.0f * 128.0f, kLeast = 1e-30f;
   for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
-    // As bits: NaN is above infinity, and a maximum of floats would lose it.
-    auto bits = hn::Zero(ints);
-    for (std::int64_t c = 0; c < job.channels; ++c) {
-      const auto x =
-          hn::Mul(hn::LoadU(d, job.rest + c * job.tokens + t), hn::Set(d, job.inverse_width[c]));
-      bits = hn::Max(bits, hn::BitCast(ints, hn::Abs(x)));
-    }
+    const auto bits = hn::LoadU(ints, job.largest + t);
     const auto most = hn::BitCast(d, bits);
     const auto finite = hn::RebindMask(d, hn::Lt(bits, hn::Set(ints, 0x7F800000)));
     const auto usable = hn::And(finite, hn::Gt(most, hn::Set(d, kLeast)));
@@ -143,21 +151,22 @@ void SplitRest(const SplitJob& job) {
     const auto inverse = hn::IfThenElseZero(usable, hn::Div(hn::Set(d, kMost), most));
     hn::StoreU(hn::IfThenElse(finite, scale, hn::NaN(d)), d, job.scale + t);
     for (std::int64_t c = 0; c < job.channels; c += 4) {
-      auto high = hn::Zero(ints), low = hn::Zero(ints);
+      // All four at once, modulo 2^32: what a lower byte borrows, 128 gives back.
+      auto high = hn::Zero(ints), all = hn::Zero(ints);
       for (std::int64_t i = 4; i-- > 0;) {
-        const auto width = hn::Set(d, job.inverse_width[c + i]);
-        const auto x =
-            hn::Mul(hn::Mul(hn::LoadU(d, job.rest + (c + i) * job.tokens + t), width), inverse);
+        const auto x = hn::Mul(hn::LoadU(d, job.rest + (c + i) * job.tokens + t), inverse);
         const auto n = hn::NearestInt(x);
         const auto h = hn::ShiftRight<7>(hn::Add(n, hn::Set(ints, 64)));
-        const auto l = hn::Sub(n, hn::ShiftLeft<7>(h));
-        const auto byte = hn::Set(ints, 255), middle = hn::Set(ints, 128);
-        high = hn::Or(hn::ShiftLeft<8>(high), hn::And(hn::Add(h, middle), byte));
-        low = hn::Or(hn::ShiftLeft<8>(low), hn::And(hn::Add(l, middle), byte));
+        high = hn::Add(hn::ShiftLeft<8>(high), h);
+        all = hn::Add(hn::ShiftLeft<8>(all), n);
       }
+      const auto low = hn::Sub(all, hn::ShiftLeft<7>(high));
+      const auto middle = hn::Set(words, 0x80808080u);
       const std::int64_t at = (c * job.tokens) + 4 * t;
-      hn::StoreU(hn::BitCast(words, high), words, reinterpret_cast<std::uint32_t*>(job.high + at));
-      hn::StoreU(hn::BitCast(words, low), words, reinterpret_cast<std::uint32_t*>(job.low + at));
+      hn::StoreU(hn::Add(hn::BitCast(words, high), middle), words,
+                 reinterpret_cast<std::uint32_t*>(job.high + at));
+      hn::StoreU(hn::Add(hn::BitCast(words, low), middle), words,
+                 reinterpret_cast<std::uint32_t*>(job.low + at));
     }
   }
 }
@@ -168,14 +177,13 @@ void JoinSums(const JoinJob& job) {
   const auto factor = hn::Set(d, 128.0f);
   for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
     const auto token_scale = hn::LoadU(d, job.scale + t);
-    auto largest = hn::Zero(ints);
+    auto largest = hn::LoadU(ints, job.largest + t);
     for (std::int64_t k = 0; k < job.channels; ++k) {
-      const std::int64_t at = k * job.tokens + t;
-      const auto high = hn::ConvertTo(d, hn::LoadU(ints, job.high + at));
-      const auto mixed = hn::ConvertTo(d, hn::LoadU(ints, job.mixed + at));
+      const auto high = hn::ConvertTo(d, hn::LoadU(ints, job.high + k * job.stride + t));
+      const auto mixed = hn::ConvertTo(d, hn::LoadU(ints, job.mixed + k * job.stride + t));
       const auto sum = hn::Add(hn::Mul(high, factor), mixed);
       const auto x = hn::Mul(sum, hn::Mul(hn::Set(d, job.row_scale[k]), token_scale));
-      hn::StoreU(x, d, job.out + at);
+      hn::StoreU(x, d, job.out + k * job.out_stride + t);
       largest = hn::Max(largest, hn::BitCast(ints, hn::Abs(x)));
     }
     hn::StoreU(largest, ints, job.largest + t);
@@ -197,29 +205,46 @@ void LargestBits(const float* coefficients, std::int64_t channels, std::int64_t 
   }
 }
 
-void Quantise(const QuantiseJob& job) {
+// Thresholds of a coefficient for tokens of one step, of steps that lie close together, of any.
+enum class Steps { kOne, kClose, kAny };
+
+template <Steps kSteps>
+HWY_INLINE void quantise_tokens(const QuantiseJob& job, std::int64_t t, std::int32_t first) {
   const Floats d;
   const Ints ints;
   const hn::CappedTag<std::uint32_t, 16> words;
   const auto most = hn::Set(d, 127.0f), least = hn::Set(d, -127.0f);
-  for (std::int64_t t = 0; t < job.tokens; t += static_cast<std::int64_t>(hn::Lanes(d))) {
-    const auto scale = hn::LoadU(d, job.scale + t);
-    const auto row = hn::LoadU(ints, job.row + t);
-    const std::int32_t first = job.row[t];
-    const bool same = hn::AllTrue(ints, hn::Eq(row, hn::Set(ints, first)));
-    for (std::int64_t k = 0; k < job.channels; k += 4) {
-      auto quad = hn::Zero(ints);
-      for (std::int64_t i = 4; i-- > 0;) {
-        const auto x = hn::Mul(hn::LoadU(d, job.coefficients + (k + i) * job.tokens + t), scale);
-        const float* thresholds = job.thresholds + (k + i) * kThresholds;
-        const auto limit =
-            same ? hn::Set(d, thresholds[first]) : hn::GatherIndex(d, thresholds, row);
-        const auto kept = hn::IfThenElseZero(hn::Ge(hn::Abs(x), limit), x);
-        const auto n = hn::NearestInt(hn::Max(hn::Min(kept, most), least));
-        quad = hn::Add(hn::ShiftLeft<8>(quad), hn::Add(n, hn::Set(ints, 128)));
+  const auto scale = hn::LoadU(d, job.scale + t);
+  const auto row = hn::Sub(hn::LoadU(ints, job.row + t), hn::Set(ints, first));
+  for (std::int64_t k = 0; k < job.channels; k += 4) {
+    auto quad = hn::Zero(ints);
+    for (std::int64_t i = 4; i-- > 0;) {
+      const auto x = hn::Mul(hn::LoadU(d, job.coefficients + (k + i) * job.tokens + t), scale);
+      const float* thresholds = job.thresholds + (k + i) * kThresholds + first;
+      auto limit = hn::Set(d, *thresholds);
+      if constexpr (kSteps == Steps::kAny) limit = hn::GatherIndex(d, thresholds, row);
+      if constexpr (kSteps == Steps::kClose) {
+        limit = hn::TableLookupLanes(hn::LoadU(d, thresholds), hn::IndicesFromVec(d, row));
       }
-      hn::StoreU(hn::BitCast(words, quad), words,
-                 reinterpret_cast<std::uint32_t*>(job.quads + (k / 4 * job.quads_stride + t) * 4));
+      const auto kept = hn::IfThenElseZero(hn::Ge(hn::Abs(x), limit), x);
+      const auto n = hn::NearestInt(hn::Max(hn::Min(kept, most), least));
+      quad = hn::Add(hn::ShiftLeft<8>(quad), hn::Add(n, hn::Set(ints, 128)));
+    }
+    hn::StoreU(hn::BitCast(words, quad), words,
+               reinterpret_cast<std::uint32_t*>(job.quads + (k / 4 * job.quads_stride + t) * 4));
+  }
+}
+
+void Quantise(const QuantiseJob& job) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(Floats()));
+  for (std::int64_t t = 0; t < job.tokens; t += lanes) {
+    const auto [low, high] = std::minmax_element(job.row + t, job.row + t + lanes);
+    if (*low == *high) {
+      quantise_tokens<Steps::kOne>(job, t, *low);
+    } else if (*high - *low < lanes) {
+      quantise_tokens<Steps::kClose>(job, t, *low);
+    } else {
+      quantise_tokens<Steps::kAny>(job, t, *low);
     }
   }
 }

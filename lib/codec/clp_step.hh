@@ -4,7 +4,7 @@
 #include "kv/codec/classes.hh"
 
 #include <array>
-#include <cmath>
+#include <bit>
 #include <cstdint>
 
 namespace kv {
@@ -23,7 +23,9 @@ inline StepFactor step_factor(int eighths) {
 }
 inline double step_value(int eighths) {
   const StepFactor factor = step_factor(eighths);
-  return std::ldexp(static_cast<double>(factor.multiplier), factor.shift);
+  // 2^shift by its exponent: of every token, so not by ldexp().
+  return factor.multiplier *
+         std::bit_cast<double>(static_cast<std::uint64_t>(1023 + factor.shift) << 52);
 }
 
 }  // namespace kv

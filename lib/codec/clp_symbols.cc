@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::int64_t kLanes = SymbolPlan::kLanes;
 constexpr std::size_t kTogether = 4;
-constexpr std::uint8_t kZero = 128;  // as a quad has it
 
 const RansTables& shared_tables() {
   static const RansTables tables = [] {
@@ -164,24 +163,6 @@ void decode_symbols(std::span<DecodeSymbols> jobs) {
 void encode_symbols(std::span<const EncodeSymbols> jobs) {
   for (; !jobs.empty(); jobs = jobs.subspan(std::min(kTogether, jobs.size()))) {
     encode_some(jobs.first(std::min(kTogether, jobs.size())));
-  }
-}
-
-void clear_uncoded(const SymbolPlan& plan, std::int64_t tokens, Quads& coefficients) {
-  std::vector<std::uint8_t> has_symbols(static_cast<std::size_t>(tokens));
-  for (const std::uint16_t token : plan.order()) has_symbols[token] = 1;
-  std::vector<std::int64_t> others;
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    if (!has_symbols[static_cast<std::size_t>(t)]) others.push_back(t);
-  }
-  for (std::int64_t q = 0; q < (plan.used() + 3) / 4; ++q) {
-    std::uint8_t* quads = coefficients.quad(q);
-    for (std::int64_t r = 0; r < 4; ++r) {
-      const std::size_t coded = std::size_t{plan.row(4 * q + r).groups} * kLanes;
-      if (coded >= plan.order().size()) continue;
-      for (const std::uint16_t token : plan.order().subspan(coded)) quads[4 * token + r] = kZero;
-    }
-    for (const std::int64_t t : others) std::memset(quads + 4 * t, kZero, 4);
   }
 }
 

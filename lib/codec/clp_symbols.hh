@@ -38,8 +38,4 @@ struct DecodeSymbols {
 // Where one is not intact, its coefficients are anything.
 void decode_symbols(std::span<DecodeSymbols> jobs);
 
-// Coefficients that the plan does not code become 0, as the decoder will see them: all in quads
-// below plan.used(), of all tokens there are.
-void clear_uncoded(const SymbolPlan& plan, std::int64_t tokens, Quads& coefficients);
-
 }  // namespace kv

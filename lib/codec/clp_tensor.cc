@@ -1,19 +1,17 @@
 #include "clp_tensor.hh"
 
 #include "clp_step.hh"
-#include "kv/kernels/epilogue.hh"
+#include "kv/kernels/rebuild.hh"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 
 namespace kv {
 namespace {
 
-// Tokens that are done from the prediction to the rows before the next: their sums stay in the
-// second-level cache.
-constexpr std::int64_t kBlockTokens = 256;
+// Tokens that are rebuilt in one call.
+constexpr std::int64_t kBlockTokens = 2048;
 
 std::vector<QuadBlock> blocks_of(TensorCoder::Context context, std::int64_t first) {
   std::vector<QuadBlock> blocks;
@@ -28,14 +26,12 @@ const std::vector<std::int8_t>* near_of(TensorCoder::Context context) {
   return context.empty() ? nullptr : &context.back()->steps;
 }
 
-// Scratch of a thread.
-struct BlockRoom {
-  Room<std::int32_t> predicted, sums;
-  Room<float> rows;
-};
-BlockRoom& block_room() {
-  thread_local BlockRoom room;
-  return room;
+// As many of `left` tokens as one call rebuilds: whole steps of the kernels if rows of `type` can
+// be written in place, else few, for they go by way of f32.
+std::int64_t tokens_of_call(std::int64_t left, bool in_place) {
+  const std::int64_t step = stride_of(1);
+  if (!in_place || left < step) return std::min(left, 4 * step);
+  return std::min(left / step * step, kBlockTokens);
 }
 
 std::optional<EpilogueType> epilogue_type(DType dtype) {
@@ -56,6 +52,9 @@ std::optional<EpilogueType> epilogue_type(DType dtype) {
 TensorCoder::TensorCoder(const TensorProfile& profile)
     : profile_(profile), basis_(profile.basis, profile.channels, profile.channels) {
   if (profile.inputs > 0) predictor_.emplace(profile.predictor, profile.channels, profile.inputs);
+  for (std::size_t c = 0; c < profile.unit.size(); ++c) {
+    context_unit_.push_back(std::ldexp(profile.unit[c], profile.shift[c]));
+  }
 }
 
 TensorCoder::~TensorCoder() = default;
@@ -113,17 +112,11 @@ void TensorCoder::rebuild(Context context, const std::int32_t* predicted, const 
                           TileContext& decoded) const {
   const std::int64_t channels = profile_.channels;
   const std::int64_t stride = decoded.values.stride_tokens();
-  std::vector<std::int32_t> active(static_cast<std::size_t>((code.plan->used() + 3) / 4));
-  std::iota(active.begin(), active.end(), 0);
-  BlockRoom& room = block_room();
-  const auto block_values = static_cast<std::size_t>(channels * kBlockTokens);
   std::array<std::uint8_t, kBlockTokens> multipliers;
   std::array<std::int8_t, kBlockTokens> shifts;
   Reconstruction job{.outputs = channels,
-                     .r = room.sums.take(block_values),
-                     .r_stride = kBlockTokens,
                      .g = profile_.gain.data(),
-                     .p_stride = predicted ? stride : kBlockTokens,
+                     .p_stride = spread_stride_of(decoded.values.row_tokens()),
                      .m = multipliers.data(),
                      .s = shifts.data(),
                      .f = profile_.shift.data(),
@@ -132,8 +125,10 @@ void TensorCoder::rebuild(Context context, const std::int32_t* predicted, const 
                      .n_stride = stride,
                      .x_stride = channels};
   const std::size_t row_bytes = static_cast<std::size_t>(channels) * dtype_size_bytes(dtype);
-  for (std::int64_t first = part.first; first < part.last; first += kBlockTokens) {
-    const std::int64_t tokens = std::min(kBlockTokens, part.last - first);
+  const std::optional<EpilogueType> type = epilogue_type(dtype);
+  std::int64_t tokens = 0;
+  for (std::int64_t first = part.first; first < part.last; first += tokens) {
+    tokens = tokens_of_call(part.last - first, type || rows.empty());
     job.tokens = stride_of(tokens);
     for (std::int64_t t = 0; t < job.tokens; ++t) {
       const std::size_t token = static_cast<std::size_t>(first + std::min(t, tokens - 1));
@@ -141,34 +136,34 @@ void TensorCoder::rebuild(Context context, const std::int32_t* predicted, const 
       multipliers[static_cast<std::size_t>(t)] = factor.multiplier;
       shifts[static_cast<std::size_t>(t)] = factor.shift;
     }
-    if (predictor_ && predicted) {
+    const QuadBlock block{code.coefficients.quad(0) + 4 * first, channels, stride};
+    std::vector<DotProduct> products = {
+        {&basis_, {&block, 1}, (code.plan->used() + 3) / 4, channels}};
+    const std::vector<QuadBlock> near = blocks_of(context, first);
+    if (predicted) {
       job.p = predicted + first;
     } else if (predictor_) {
-      std::int32_t* sums = room.predicted.take(block_values);
-      predict(context, {first, first + tokens}, sums, kBlockTokens);
-      job.p = sums;
+      products.push_back({&*predictor_, near, predictor_->quads(), channels});
     }
-    const QuadBlock block{code.coefficients.quad(0) + 4 * first, channels, stride};
-    int8_dot_active(basis_, {&block, 1}, active, job.tokens, room.sums.data(), kBlockTokens);
     job.n = decoded.values.quad(0) + 4 * first;
     if (rows.empty()) {
-      kv::reconstruct(job);
+      kv::reconstruct(products, job);
       continue;
     }
     // The kernel works on whole steps of tokens, and on the dtypes that models use.
     const std::span<std::byte> to = rows.subspan(static_cast<std::size_t>(first) * row_bytes,
                                                  static_cast<std::size_t>(tokens) * row_bytes);
-    const std::optional<EpilogueType> type = epilogue_type(dtype);
     if (type && tokens == job.tokens) {
       job.x = to.data();
       job.x_type = *type;
-      kv::reconstruct(job);
+      kv::reconstruct(products, job);
       continue;
     }
-    float* floats = room.rows.take(block_values);
+    thread_local Room<float> room;
+    float* floats = room.take(static_cast<std::size_t>(channels * job.tokens));
     job.x = floats;
     job.x_type = EpilogueType::kF32;
-    kv::reconstruct(job);
+    kv::reconstruct(products, job);
     convert(std::as_bytes(std::span(floats, static_cast<std::size_t>(tokens * channels))),
             DType::kF32, to, dtype);
   }
@@ -190,8 +185,7 @@ void TensorCoder::place_exact(const TileCode& code, TokenPart part, DType dtype,
                 rows.begin() + token * static_cast<std::ptrdiff_t>(row_bytes));
     convert(bytes, dtype, std::as_writable_bytes(std::span(row)), DType::kF32);
     for (std::size_t c = 0; c < channels; ++c) {
-      const float unit = std::ldexp(profile_.unit[c], profile_.shift[c]);
-      const float value = (row[c] - profile_.mean[c]) / unit;
+      const float value = (row[c] - profile_.mean[c]) / context_unit_[c];
       // NaN is not above -127.
       const long near = value > -127.0f ? std::lrint(std::min(value, 127.0f)) : -127;
       decoded.values.at(static_cast<std::int64_t>(c), token) =

@@ -72,7 +72,7 @@ class TensorCoder {
  private:
   struct Inverse;  // from rows to coefficients; encoders only
   class Analysis;  // of a tile's rows; encoders only
-  // `predicted`: [channels][tile's stride] for who has it already, else null.
+  // `predicted`: [channels][spread_stride_of(tokens)] for who has it already, else null.
   void rebuild(Context context, const std::int32_t* predicted, const TileCode& code, TokenPart part,
                DType dtype, std::span<std::byte> rows, TileContext& decoded) const;
   void predict(Context context, TokenPart part, std::int32_t* sums, std::int64_t stride) const;
@@ -83,6 +83,7 @@ class TensorCoder {
   const TensorProfile& profile_;
   std::optional<Int8Weights> predictor_;  // not where nothing is predicted
   Int8Weights basis_;
+  std::vector<float> context_unit_;  // [channels]: of decoded.values
   mutable std::shared_ptr<const Inverse> inverse_;
   mutable std::once_flag inverse_once_;
 };

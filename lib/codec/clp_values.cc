@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kv/codec/clp_values.cc"
@@ -68,8 +69,8 @@ inline std::int64_t groups_of(const SymbolPlan& plan, std::int64_t quad) {
 void PlaceValues(const SymbolPlan& plan, const std::int8_t* values, Quads& out) {
   alignas(64) const std::array<std::int8_t, kLanes> zeros{};
   alignas(64) std::array<std::uint8_t, 4 * kLanes> joined;
-  const std::size_t row_bytes = static_cast<std::size_t>(out.stride_tokens()) * 4;
-  const bool all = std::ssize(plan.order()) == out.stride_tokens();
+  const std::size_t row_bytes = static_cast<std::size_t>(out.row_tokens()) * 4;
+  const bool all = std::ssize(plan.order()) == out.row_tokens();
   for (std::int64_t q = 0; q < (plan.used() + 3) / 4; ++q) {
     std::uint8_t* to = out.quad(q);
     const std::int64_t groups = groups_of(plan, q);
@@ -113,6 +114,30 @@ void TakeValues(const SymbolPlan& plan, const Quads& from, std::int8_t* values) 
   }
 }
 
+void ClearUncoded(const SymbolPlan& plan, std::span<const std::int32_t> places,
+                  Quads& coefficients) {
+  const hn::CappedTag<std::int32_t, 16> d;
+  const auto zeros = hn::Set(d, static_cast<std::int32_t>(0x80808080u));
+  for (std::int64_t q = 0; q < (plan.used() + 3) / 4; ++q) {
+    auto* quads = reinterpret_cast<std::int32_t*>(coefficients.quad(q));
+    const auto coded = [&](std::int64_t r) HWY_ATTR {
+      return hn::Set(d, static_cast<std::int32_t>(plan.row(4 * q + r).groups * kLanes));
+    };
+    const auto first = coded(0), second = coded(1), third = coded(2), fourth = coded(3);
+    for (std::size_t t = 0; t < places.size(); t += hn::Lanes(d)) {
+      const auto place = hn::LoadU(d, places.data() + t);
+      const auto beyond = [&](auto most, std::uint32_t byte) HWY_ATTR {
+        return hn::IfThenElseZero(hn::Not(hn::Lt(place, most)),
+                                  hn::Set(d, static_cast<std::int32_t>(byte)));
+      };
+      const auto cleared = hn::Or(hn::Or(beyond(first, 0xFFu), beyond(second, 0xFF00u)),
+                                  hn::Or(beyond(third, 0xFF0000u), beyond(fourth, 0xFF000000u)));
+      const auto kept = hn::AndNot(cleared, hn::LoadU(d, quads + t));
+      hn::StoreU(hn::Or(kept, hn::And(cleared, zeros)), d, quads + t);
+    }
+  }
+}
+
 void FindBeyond(std::span<const RansStep> steps, const std::int8_t* values,
                 std::span<const std::int8_t> most, std::vector<std::uint32_t>& found) {
   const hn::CappedTag<std::int8_t, kLanes> d;
@@ -136,6 +161,15 @@ void place_values(const SymbolPlan& plan, const std::int8_t* values, Quads& out)
 }
 void take_values(const SymbolPlan& plan, const Quads& from, std::int8_t* values) {
   KV_VECTOR_VARIANTS(TakeValues).chosen()(plan, from, values);
+}
+void clear_uncoded(const SymbolPlan& plan, Quads& coefficients) {
+  // Of each token its place among those that have symbols; the others stand behind all.
+  std::vector<std::int32_t> places(static_cast<std::size_t>(coefficients.row_tokens()),
+                                   std::numeric_limits<std::int32_t>::max());
+  for (std::size_t i = 0; i < plan.order().size(); ++i) {
+    places[plan.order()[i]] = static_cast<std::int32_t>(i);
+  }
+  KV_VECTOR_VARIANTS(ClearUncoded).chosen()(plan, places, coefficients);
 }
 void find_beyond(std::span<const RansStep> steps, const std::int8_t* values,
                  std::span<const std::int8_t> most, std::vector<std::uint32_t>& found) {

@@ -16,6 +16,10 @@ namespace kv {
 void place_values(const SymbolPlan& plan, const std::int8_t* values, Quads& out);
 void take_values(const SymbolPlan& plan, const Quads& from, std::int8_t* values);
 
+// Coefficients that the plan does not code become 0, as the decoder will see them: all in quads
+// below plan.used(), and those of tokens beyond the tile's.
+void clear_uncoded(const SymbolPlan& plan, Quads& coefficients);
+
 // Appends the steps with a value beyond `most` of their table, ascending.
 void find_beyond(std::span<const RansStep> steps, const std::int8_t* values,
                  std::span<const std::int8_t> most, std::vector<std::uint32_t>& found);

@@ -1,27 +1,10 @@
 #include "ecsq_integers.hh"
 
+#include "clp_values.hh"
+
+#include <algorithm>
+
 namespace kv {
-namespace {
-
-// Of as many coefficients as `integers` has room for.
-void take(const Quads& quads, std::int64_t tokens, Integers& integers) {
-  const std::int64_t coefficients = static_cast<std::int64_t>(integers.size()) / tokens;
-  for (std::int64_t k = 0; k < coefficients; ++k) {
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      integers[static_cast<std::size_t>(k * tokens + t)] =
-          static_cast<std::int16_t>(quads.value(k, t));
-    }
-  }
-}
-
-// What no class codes is 0, on both ends.
-void drop_uncoded(TileCode& code, std::int64_t tokens) {
-  clear_uncoded(*code.plan, tokens, code.coefficients);
-  code.coefficients.clear((code.plan->used() + 3) / 4);
-}
-
-}  // namespace
-
 Bytes write_integers(const TensorProfile& classes, const TileSteps& steps, ByteView exact_rows,
                      Integers& integers) {
   const auto tokens = static_cast<std::int64_t>(steps.tokens.size());
@@ -40,25 +23,31 @@ Bytes write_integers(const TensorProfile& classes, const TileSteps& steps, ByteV
   }
   const EncodeSymbols job{code.plan.get(), &code.coefficients, &code.symbols};
   encode_symbols({&job, 1});
-  drop_uncoded(code, tokens);
-  take(code.coefficients, tokens, integers);
+  clear_uncoded(*code.plan, code.coefficients);
+  integers = integers_of(code, coefficients);
   return write_tile_code(0, code, nullptr);
 }
 
-ReadIntegers read_integers(const TensorProfile& classes, std::int64_t coefficients,
-                           std::int64_t tokens, std::size_t row_bytes, ByteView data,
-                           const std::string& place) {
+void read_integers(const TensorProfile& classes, std::int64_t tokens, std::size_t row_bytes,
+                   ByteView data, const std::string& place, TileCode& code) {
   if (profile_of(data, place) != 0) fail_input("{}: a tile of ecsq needs no profile", place);
-  TileCode code;
   read_tile_code(tokens, row_bytes, nullptr, data, place, code);
   if (code.steps.base != 0) fail_input("{}: step {} is out of range", place, code.steps.base);
   const CoefficientJob job{&classes, &code, &place};
   decode_coefficients({&job, 1});
-  drop_uncoded(code, tokens);
-  ReadIntegers out{std::move(code.steps), {}, code.exact_rows};
-  out.integers.resize(static_cast<std::size_t>(coefficients * tokens));
-  take(code.coefficients, tokens, out.integers);
-  return out;
+}
+
+Integers integers_of(const TileCode& code, std::int64_t coefficients) {
+  const auto tokens = static_cast<std::int64_t>(code.steps.tokens.size());
+  Integers integers(static_cast<std::size_t>(coefficients * tokens));
+  const std::int64_t coded = std::min(coefficients, (code.plan->used() + 3) / 4 * 4);
+  for (std::int64_t k = 0; k < coded; ++k) {
+    const std::uint8_t* quads = code.coefficients.quad(k / 4) + k % 4;
+    std::int16_t* row = integers.data() + k * tokens;
+    for (std::int64_t t = 0; t < tokens; ++t)
+      row[t] = static_cast<std::int16_t>(quads[4 * t] - 128);
+  }
+  return integers;
 }
 
 }  // namespace kv

@@ -17,15 +17,11 @@ using Integers = std::vector<std::int16_t>;
 Bytes write_integers(const TensorProfile& classes, const TileSteps& steps, ByteView exact_rows,
                      Integers& integers);
 
-struct ReadIntegers {
-  TileSteps steps;
-  Integers integers;
-  ByteView exact_rows;  // of steps.exact, views into the data
-};
-// `coefficients` is at most those of the classes, which are whole quads. Throws kInput, with
-// `place`.
-ReadIntegers read_integers(const TensorProfile& classes, std::int64_t coefficients,
-                           std::int64_t tokens, std::size_t row_bytes, ByteView data,
-                           const std::string& place);
+// Reads what write_integers() wrote: steps, exact rows as views into the data, and coefficients,
+// in quads below code.plan->used() alone: the others are 0. Throws kInput, with `place`.
+void read_integers(const TensorProfile& classes, std::int64_t tokens, std::size_t row_bytes,
+                   ByteView data, const std::string& place, TileCode& code);
+// Of so many coefficients, as refinements take them.
+Integers integers_of(const TileCode& code, std::int64_t coefficients);
 
 }  // namespace kv

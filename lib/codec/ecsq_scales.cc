@@ -136,19 +136,6 @@ EcsqScales EcsqScales::from(ByteReader& in, std::int64_t channels, const std::st
   return scales;
 }
 
-void turn_back(std::span<const Rotation> rotations, std::int64_t tokens, std::span<float> columns) {
-  for (const Rotation& rotation : rotations) {
-    const float cosine = rotation.cosine(), sine = rotation.sine();
-    float* a = columns.data() + rotation.a * tokens;
-    float* b = columns.data() + rotation.b * tokens;
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const float x = a[t], y = b[t];
-      a[t] = cosine * x - sine * y;
-      b[t] = sine * x + cosine * y;
-    }
-  }
-}
-
 void turn(std::span<const Rotation> rotations, std::int64_t tokens, std::span<float> columns) {
   for (auto at = rotations.rbegin(); at != rotations.rend(); ++at) {
     const float cosine = at->cosine(), sine = at->sine();

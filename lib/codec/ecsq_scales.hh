@@ -51,9 +51,7 @@ inline constexpr int kMostWider = 127;
 inline constexpr std::size_t kMostRotations = 1 << 14;
 inline constexpr std::int64_t kMostEcsqChannels = 1 << 16;
 
-// [channels][tokens]: coefficients back to channels, without the means.
-void turn_back(std::span<const Rotation> rotations, std::int64_t tokens, std::span<float> columns);
-// And there.
+// [channels][tokens]: channels without means to coefficients, the rotations backwards.
 void turn(std::span<const Rotation> rotations, std::int64_t tokens, std::span<float> columns);
 
 }  // namespace kv

@@ -1,46 +1,11 @@
 #include "ecsq_tile.hh"
 
-#include "row_codec.hh"
+#include "ecsq_values.hh"
 #include "thirds.hh"
 
 #include <algorithm>
 
 namespace kv {
-namespace {
-
-// [tokens][channels], within -most to most.
-std::vector<float> values_of(const EcsqScales& scales, const TileSteps& steps, int quality,
-                             const Integers& integers, float most) {
-  const auto tokens = static_cast<std::int64_t>(steps.tokens.size());
-  const std::int64_t channels = scales.channels();
-  std::vector<float> columns(integers.size()), values(integers.size());
-  for (std::int64_t c = 0; c < channels; ++c) {
-    std::array<float, 2 * kMostTokenStep + 1> step;
-    for (int i = -kMostTokenStep; i <= kMostTokenStep; ++i) {
-      step[static_cast<std::size_t>(i + kMostTokenStep)] =
-          scales.step(static_cast<std::size_t>(c), i, quality);
-    }
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const auto at = static_cast<std::size_t>(c * tokens + t);
-      const int of_token = steps.tokens[static_cast<std::size_t>(t)];
-      columns[at] = static_cast<float>(integers[at]) *
-                    step[static_cast<std::size_t>(of_token + kMostTokenStep)];
-    }
-  }
-  turn_back(scales.rotations, tokens, columns);
-  const float unit = scales.mean_unit();
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const float mean = static_cast<float>(scales.mean[static_cast<std::size_t>(c)]) * unit;
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const float value = mean + columns[static_cast<std::size_t>(c * tokens + t)];
-      values[static_cast<std::size_t>(t * channels + c)] = std::clamp(value, -most, most);
-    }
-  }
-  return values;
-}
-
-}  // namespace
-
 bool ecsq_can_code(const TensorView& shape) {
   return shape.shape[0] <= kMostTileTokens && shape.row_values() <= kMostEcsqChannels &&
          shape.shape[0] * shape.row_values() <= kMostTileValues;
@@ -58,20 +23,32 @@ void decode_ecsq(std::span<const ByteView> qualities, const TensorView& shape,
   ByteReader in(qualities.front(), place);
   const EcsqScales scales = EcsqScales::from(in, channels, place);
   const ByteView rest = in.take(in.remaining());
-  ReadIntegers read =
-      read_integers(scales.classes(), channels, tokens, shape.row_bytes(), rest, place);
-  for (int quality = 1; quality <= refinements; ++quality) {
-    read_refinement(scales, read.steps, quality, qualities[static_cast<std::size_t>(quality)],
-                    place, read.integers);
+  // What memory coefficients take, the thread's next tile takes too.
+  thread_local Quads room;
+  TileCode code;
+  code.coefficients = std::move(room);
+  read_integers(scales.classes(), tokens, shape.row_bytes(), rest, place, code);
+  EcsqValues values{.scales = &scales, .steps = &code.steps, .quality = refinements};
+  Integers integers;
+  if (refinements == 0) {
+    values.quads = &code.coefficients;
+    values.used = code.plan->used();
+  } else {
+    integers = integers_of(code, channels);
+    for (int quality = 1; quality <= refinements; ++quality) {
+      read_refinement(scales, code.steps, quality, qualities[static_cast<std::size_t>(quality)],
+                      place, integers);
+    }
+    values.integers = integers.data();
+    values.used = channels;
   }
-  const std::vector<float> values =
-      values_of(scales, read.steps, refinements, read.integers, largest_finite(shape.dtype));
-  convert(std::as_bytes(std::span(values)), DType::kF32, rows, shape.dtype);
-  for (std::size_t i = 0; i < read.steps.exact.size(); ++i) {
-    const ByteView row = read.exact_rows.subspan(i * shape.row_bytes(), shape.row_bytes());
+  write_ecsq_rows(values, shape.dtype, rows);
+  for (std::size_t i = 0; i < code.steps.exact.size(); ++i) {
+    const ByteView row = code.exact_rows.subspan(i * shape.row_bytes(), shape.row_bytes());
     std::copy(row.begin(), row.end(),
-              rows.begin() + static_cast<std::ptrdiff_t>(read.steps.exact[i] * shape.row_bytes()));
+              rows.begin() + static_cast<std::ptrdiff_t>(code.steps.exact[i] * shape.row_bytes()));
   }
+  room = std::move(code.coefficients);
 }
 
 }  // namespace kv

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace kv {
 
@@ -14,6 +15,14 @@ namespace kv {
 template <typename T>
 class Room {
  public:
+  Room() = default;
+  Room(Room&& other) noexcept
+      : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)) {}
+  Room& operator=(Room&& other) noexcept {
+    data_ = std::move(other.data_);
+    capacity_ = std::exchange(other.capacity_, 0);
+    return *this;
+  }
   T* take(std::size_t count) {
     if (count > capacity_) {
       data_.reset(static_cast<T*>(::operator new(count * sizeof(T), kAlignment)));
@@ -36,13 +45,21 @@ class Room {
 // Tokens of a tile up to the kernels' step.
 constexpr std::int64_t stride_of(std::int64_t tokens) { return (tokens + 63) / 64 * 64; }
 
+// From one row of so many tokens to the next. Rows a page apart would fight for the same lines of
+// the caches, by all channels of a tile at a time.
+constexpr std::int64_t spread_stride_of(std::int64_t tokens) {
+  const std::int64_t stride = stride_of(tokens);
+  return stride % 256 == 0 ? stride + 64 : stride;
+}
+
 // Four values of a token together: u8 [channels / 4][stride][4], each plus 128.
 class Quads {
  public:
   // Contents are anything afterwards.
   void shape(std::int64_t channels, std::int64_t tokens) {
     channels_ = channels;
-    stride_ = stride_of(tokens);
+    tokens_ = stride_of(tokens);
+    stride_ = spread_stride_of(tokens);
     room_.take(static_cast<std::size_t>(channels * stride_));
   }
   // From this quad on all values become 0.
@@ -62,9 +79,11 @@ class Quads {
   const std::uint8_t* quad(std::int64_t index) const { return room_.data() + index * stride_ * 4; }
   std::int64_t channels() const { return channels_; }
   std::int64_t stride_tokens() const { return stride_; }  // a multiple of 64
+  // Of the shape, up to the kernels' step: what a row has of use.
+  std::int64_t row_tokens() const { return tokens_; }
 
  private:
-  std::int64_t channels_ = 0, stride_ = 0;
+  std::int64_t channels_ = 0, tokens_ = 0, stride_ = 0;
   Room<std::uint8_t> room_;
 };
 

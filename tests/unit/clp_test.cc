@@ -124,15 +124,15 @@ TEST_CASE("values come back from their groups, in whatever order the steps bring
     kv::Quads from, to;
     from.shape(8, tokens);
     to.shape(8, tokens);
-    for (std::int64_t k = 0; k < 8; ++k) {
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        from.at(k, t) = static_cast<std::uint8_t>(random() % 255 + 1);
-        to.at(k, t) = 77;
-      }
-    }
-    kv::clear_uncoded(plan, tokens, from);
     for (const kv::VectorTarget target : kv::vector_targets()) {
       kv::set_vector_target(target);
+      for (std::int64_t k = 0; k < 8; ++k) {
+        for (std::int64_t t = 0; t < tokens; ++t) {
+          from.at(k, t) = static_cast<std::uint8_t>(random() % 255 + 1);
+          to.at(k, t) = 77;
+        }
+      }
+      kv::clear_uncoded(plan, from);
       std::vector<std::int8_t> values(plan.steps().size() * kv::SymbolPlan::kLanes);
       kv::take_values(plan, from, values.data());
       kv::place_values(plan, values.data(), to);
