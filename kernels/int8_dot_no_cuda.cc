@@ -1,5 +1,6 @@
-// In place of int8_dot_cuda.cu, epilogue_cuda.cu and clp_decode_cuda.cu where there is no nvcc.
+// In place of int8_dot_cuda.cu, epilogue_cuda.cu and those of clp where there is no nvcc.
 #include "kv/kernels/clp_decode_cuda.hh"
+#include "kv/kernels/clp_encode_cuda.hh"
 #include "kv/kernels/int8_dot_cuda.hh"
 
 #include <stdexcept>
@@ -21,5 +22,6 @@ void int8_dot_cuda(const Int8Weights& /*weights*/, std::span<const QuadBlock> /*
 }
 void reconstruct_cuda(const Reconstruction& /*job*/) { refuse(); }
 bool clp_decode_cuda(const CudaClpTile& /*tile*/) { refuse(); }
+void clp_quantise_cuda(const CudaClpAnalysis& /*job*/) { refuse(); }
 
 }  // namespace kv

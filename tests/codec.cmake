@@ -25,5 +25,6 @@ target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
 add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
 target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::zstd)
 
-# The decoder for GPUs.
+# The decoder for GPUs, and the encoder's arithmetic.
 kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)
+kv_cuda_test(clp_encode KERNELS rans_cuda int8_dot_cuda clp_encode_cuda LIBS kv_codec)

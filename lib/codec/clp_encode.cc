@@ -1,11 +1,10 @@
 // The half of TensorCoder that only encoders use.
 
 #include "clp_forward.hh"
+#include "clp_forward_basis.hh"
 #include "clp_step.hh"
 #include "clp_tensor.hh"
 #include "clp_values.hh"
-
-#include <Eigen/LU>
 
 #include <algorithm>
 #include <bit>
@@ -19,73 +18,9 @@ constexpr std::int64_t kBlockTokens = 128;
 constexpr std::int32_t kInfinityBits = 0x7F800000;
 }  // namespace
 
-// The matrix in f32, and in integers of 15 bits as two of 8, see clp_forward.hh.
-struct TensorCoder::Inverse {
-  std::vector<float> rows;           // [coefficients][channels]
-  std::vector<float> inverse_width;  // [channels]: 1 / what a channel's rest is like
-  std::vector<float> row_scale;      // [coefficients]
-  std::optional<Int8Weights> high;   // the high parts
-  std::optional<Int8Weights> mixed;  // for a rest's high and low parts: low, high
-
-  void split(const TensorProfile& profile);
-};
-
-void TensorCoder::Inverse::split(const TensorProfile& profile) {
-  const auto n = static_cast<std::size_t>(profile.channels);
-  constexpr float kMost = 127.0f * 128.0f;
-  std::vector<double> energy;
-  for (const std::int8_t sigma : profile.sigma) energy.push_back(std::exp2(sigma / 4.0));
-  std::vector<float> width(n);
-  for (std::size_t c = 0; c < n; ++c) {
-    double square = 0;
-    for (std::size_t k = 0; k < n; ++k) {
-      const double weight = profile.basis[c * n + k];
-      square += weight * weight * energy[k];
-    }
-    const auto of_channel =
-        static_cast<float>(std::ldexp(profile.unit[c], profile.gain[c]) * std::sqrt(square));
-    width[c] = of_channel > 1e-20f && of_channel < 1e20f ? of_channel : 1.0f;
-    inverse_width.push_back(1.0f / width[c]);
-  }
-  std::vector<std::int8_t> of_high(n * n), of_mixed(2 * n * n);
-  for (std::size_t k = 0; k < n; ++k) {
-    const auto value = [&](std::size_t c) { return rows[k * n + c] * width[c]; };
-    float most = 0;
-    for (std::size_t c = 0; c < n; ++c) most = std::max(most, std::fabs(value(c)));
-    const bool usable = most > 1e-30f && most < 1e30f;
-    row_scale.push_back(usable ? 128.0f * most / kMost : 0.0f);
-    for (std::size_t c = 0; c < n && usable; ++c) {
-      const auto whole = static_cast<int>(std::lrint(value(c) / most * kMost));
-      const int upper = (whole + 64) >> 7;
-      of_high[k * n + c] = of_mixed[2 * k * n + n + c] = static_cast<std::int8_t>(upper);
-      of_mixed[2 * k * n + c] = static_cast<std::int8_t>(whole - 128 * upper);
-    }
-  }
-  high.emplace(of_high, profile.channels, profile.channels);
-  mixed.emplace(of_mixed, profile.channels, 2 * profile.channels);
-}
-
-const TensorCoder::Inverse& TensorCoder::inverse() const {
-  std::call_once(inverse_once_, [&] {
-    // In f32: the rest of an encoder is no more exact, and a file has a hundred of them to invert.
-    using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const std::int64_t n = profile_.channels;
-    Matrix basis(n, n);
-    std::copy_n(profile_.basis.begin(), n * n, basis.data());
-    const Matrix matrix = basis.partialPivLu().inverse();
-    auto inverse = std::make_shared<Inverse>();
-    for (std::int64_t k = 0; k < n; ++k) {
-      for (std::int64_t c = 0; c < n; ++c) {
-        const auto at = static_cast<std::size_t>(c);
-        const float value = matrix(k, c) / std::ldexp(profile_.unit[at], profile_.gain[at]);
-        // A basis without an inverse is a bad profile; its coefficients become 0.
-        inverse->rows.push_back(std::isfinite(value) ? value : 0.0f);
-      }
-    }
-    inverse->split(profile_);
-    inverse_ = std::move(inverse);
-  });
-  return *inverse_;
+const ForwardBasis& TensorCoder::forward() const {
+  std::call_once(forward_once_, [&] { forward_ = std::make_shared<ForwardBasis>(profile_); });
+  return *forward_;
 }
 
 std::vector<float> TensorCoder::transform(const std::vector<float>& values,
@@ -102,7 +37,7 @@ std::vector<float> TensorCoder::transform(const std::vector<float>& values,
       rest[at] = values[at] - mean - static_cast<float>(predicted[at]) * unit;
     }
   }
-  forward_transform(inverse().rows.data(), profile_.channels, rest.data(), stride, out.data());
+  forward_transform(forward().rows.data(), profile_.channels, rest.data(), stride, out.data());
   return out;
 }
 
@@ -120,7 +55,7 @@ class TensorCoder::Analysis {
   Analysis(const TensorCoder& coder, const TensorView& rows, TileSteps steps, TileCode& code,
            Bytes& exact_rows)
       : profile_(coder.profile_),
-        inverse_(coder.inverse()),
+        basis_(coder.forward()),
         rows_(rows),
         asked_(std::move(steps.exact)),
         code_(code),
@@ -148,13 +83,13 @@ class TensorCoder::Analysis {
     const bool split = dot_target_is_fast(dot_target());
     std::array<std::int32_t, kBlockTokens> largest, row{};
     rest_by_channel({from, straight, profile_.channels, stride, profile_.mean.data(),
-                     profile_.unit.data(), split ? inverse_.inverse_width.data() : nullptr,
+                     profile_.unit.data(), split ? basis_.inverse_width.data() : nullptr,
                      predicted ? predicted + part.first : nullptr, predicted_stride, rest,
                      largest.data()});
     if (split) {
       transform_split(rest, stride, coefficients, largest);
     } else {
-      forward_transform(inverse_.rows.data(), profile_.channels, rest, stride, coefficients);
+      forward_transform(basis_.rows.data(), profile_.channels, rest, stride, coefficients);
       largest_bits(coefficients, profile_.channels, stride, largest.data());
     }
     std::array<float, kBlockTokens> scale{};
@@ -201,12 +136,12 @@ class TensorCoder::Analysis {
     largest.fill(0);
     const QuadBlock parts[] = {{high, channels, stride}, {high + values, channels, stride}};
     const DotProduct products[] = {
-        {&*inverse_.high, std::span(parts, 1), inverse_.high->quads(), coded_},
-        {&*inverse_.mixed, parts, inverse_.mixed->quads(), coded_},
+        {&*basis_.high, std::span(parts, 1), basis_.high->quads(), coded_},
+        {&*basis_.mixed, parts, basis_.mixed->quads(), coded_},
     };
     int8_dot_blocks(products, stride, [&](const DotBlock& block) {
       join_sums({block.sums[0], block.sums[1], block.outputs, block.tokens, block.stride,
-                 inverse_.row_scale.data() + block.output, scale.data() + block.token,
+                 basis_.row_scale.data() + block.output, scale.data() + block.token,
                  coefficients + block.output * stride + block.token, stride,
                  largest.data() + block.token});
     });
@@ -258,7 +193,7 @@ class TensorCoder::Analysis {
   }
 
   const TensorProfile& profile_;
-  const Inverse& inverse_;
+  const ForwardBasis& basis_;
   const TensorView& rows_;
   std::vector<std::uint16_t> asked_;
   TileCode& code_;

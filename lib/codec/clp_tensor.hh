@@ -27,6 +27,8 @@ struct TokenPart {
   std::int64_t first = 0, last = 0;
 };
 
+struct ForwardBasis;  // clp_forward_basis.hh
+
 class TensorCoder {
  public:
   using Context = std::span<const TileContext* const>;
@@ -53,7 +55,8 @@ class TensorCoder {
                    std::span<std::byte> rows, TileContext& decoded) const;
 
   // What encoders need and decoders do not: milliseconds, at first use if not before.
-  void prepare_encoding() const { inverse(); }
+  void prepare_encoding() const { forward(); }
+  const ForwardBasis& forward() const;
   // encode() but for the symbols and the bytes: steps, exact rows, plan, coefficients.
   void quantise(Context context, const TensorView& rows, TileSteps steps, TileCode& code,
                 TileContext& decoded) const;
@@ -70,7 +73,6 @@ class TensorCoder {
   int quantised(std::int64_t coefficient, int eighths, float value) const;
 
  private:
-  struct Inverse;  // from rows to coefficients; encoders only
   class Analysis;  // of a tile's rows; encoders only
   // `predicted`: [channels][spread_stride_of(tokens)] for who has it already, else null.
   void rebuild(Context context, const std::int32_t* predicted, const TileCode& code, TokenPart part,
@@ -78,14 +80,13 @@ class TensorCoder {
   void predict(Context context, TokenPart part, std::int32_t* sums, std::int64_t stride) const;
   void place_exact(const TileCode& code, TokenPart part, DType dtype, std::span<std::byte> rows,
                    TileContext& decoded) const;
-  const Inverse& inverse() const;
 
   const TensorProfile& profile_;
   std::optional<Int8Weights> predictor_;  // not where nothing is predicted
   Int8Weights basis_;
   std::vector<float> context_unit_;  // [channels]: of decoded.values
-  mutable std::shared_ptr<const Inverse> inverse_;
-  mutable std::once_flag inverse_once_;
+  mutable std::shared_ptr<const ForwardBasis> forward_;
+  mutable std::once_flag forward_once_;
 };
 
 // Tokens' steps from a row of IMPT, in half octaves. A token at kExactStep or below, an attention
