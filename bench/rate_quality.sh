@@ -9,13 +9,17 @@
 #   RQ_RUN      more options of `rate_quality run`: --no-copy, --device cuda
 #   RQ_LEVELS   of clp (default: 1 2 3 4)
 #   RQ_STEPS    of clp, beside each level's own (default: -3 0 3)
+#   RQ_PROFILES folder with profiles of an earlier run, WORK by default: those of other lengths
+#   RQ_SET_UP   level 2's profile of set-up (default: .deps/profiles/smollm2.l2.kvp)
+#   RQ_AT_KLD   where bits are compared (default: 0.0005 0.001 0.002 0.003 0.01)
 # A recipe and window takes 3 s with both probes, the profiles 5 minutes: all of it half an hour.
-#   RQ_AT_KLD   where bits are compared (default: 0.001 0.003 0.01)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath "${1:-$root/build-ci}")
 tokens=${RQ_TOKENS:-2048}
 work=${2:-$build/rate_quality/$tokens}
+made=${RQ_PROFILES:-$work}
+set_up=${RQ_SET_UP:-$root/.deps/profiles/smollm2.l2.kvp}
 export KVTOOLS_MODELS=${KVTOOLS_MODELS:-$root/.deps/models}
 export KVTOOLS_SHARED=${KVTOOLS_SHARED:-$root/../shared}
 bench=$build/tests/rate_quality
@@ -42,7 +46,7 @@ for level in 1 2 3 4 5; do
   recipes+=("cachegen-code/$level=kvencode --codec cachegen-code -l $level --no-history")
 done
 for level in 1 2 3 4 5 6 7 8; do
-  recipes+=("cachegen/$level=kvencode --codec cachegen --profile $work/profiles/smollm2.kvprofile \
+  recipes+=("cachegen/$level=kvencode --codec cachegen --profile $made/profiles/smollm2.kvprofile \
 -l $level --no-history")
 done
 for level in 1 2 3 4; do
@@ -64,13 +68,17 @@ clp() { # family, profile, level, steps
   done
 }
 for level in ${RQ_LEVELS:-1 2 3 4}; do
-  clp clp "$work/profiles/smollm2.l$level.kvp" "$level" "${RQ_STEPS:--3 0 3}"
+  clp clp "$made/profiles/smollm2.l$level.kvp" "$level" "${RQ_STEPS:--3 0 3}"
+  recipes+=("clp-no-importance/$level=kvencode --profile $made/profiles/smollm2.l$level.kvp -l $level \
+--no-importance --no-history")
 done
-clp clp-two-back "$work/back/smollm2.l2.kvp" 2 '-3 0 3'
-for kind in longchat musique; do clp clp-of-$kind "$work/$kind/smollm2.l2.kvp" 2 '-8 -4 0 4'; done
-if [ -e "$root/.deps/profiles/smollm2.l2.kvp" ]; then
-  clp clp-of-set-up "$root/.deps/profiles/smollm2.l2.kvp" 2 '-8 -4 0 4'
-fi
+# By what is asked for, from the maps of all levels.
+asked="KVTOOLS_PROFILES=$made/profiles kvencode --no-history"
+for kld in 0.0005 0.002 0.01; do recipes+=("clp-max-kld/$kld=$asked --max-kld $kld"); done
+for bits in 0.7 1.0; do recipes+=("clp-bits/$bits=$asked --bits $bits"); done
+clp clp-two-back "$made/back/smollm2.l2.kvp" 2 '-3 0 3'
+for kind in longchat musique; do clp clp-of-$kind "$made/$kind/smollm2.l2.kvp" 2 '-8 -4 0 4'; done
+if [ -e "$set_up" ]; then clp clp-of-set-up "$set_up" 2 '-8 -4 0 4'; fi
 
 mkdir -p "$work"
 musique=4
@@ -87,10 +95,11 @@ for recipe in "${recipes[@]}"; do
   arguments+=(--recipe "$recipe")
   families+=("$family")
 done
-export KVTOOLS_PROFILES=$work/profiles:$work/back:$work/longchat:$work/musique:$work/profiles/smollm2.kvprofile
+export KVTOOLS_PROFILES=$made/profiles:$made/back:$made/longchat:$made/musique:$set_up
+KVTOOLS_PROFILES+=:$made/profiles/smollm2.kvprofile
 # calibrate FOLDER LONGCHAT MUSIQUE LEVELS OPTION...: from so many windows of each, in turn.
 calibrate() {
-  local folder=$work/$1 level todo=()
+  local folder=$made/$1 level todo=()
   for level in $4; do
     [ -e "$folder/smollm2.l$level.kvp" ] || todo+=("$level")
   done
@@ -104,23 +113,23 @@ calibrate() {
 }
 # measured FAMILY: whether any recipe is of it.
 measured() { [[ " ${families[*]} " == *" $1 "* ]]; }
-if measured clp; then
+if measured clp || measured clp-max-kld || measured clp-bits || measured clp-no-importance; then
   calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
 fi
 if measured clp-two-back; then calibrate back 9 9 2 --back 2; fi
 if measured clp-of-longchat; then calibrate longchat 18 0 2; fi
 if measured clp-of-musique; then calibrate musique 0 18 2; fi
-if measured cachegen && [ ! -e "$work/profiles/smollm2.kvprofile" ]; then
+if measured cachegen && [ ! -e "$made/profiles/smollm2.kvprofile" ]; then
   calibrate profiles 9 9 "${RQ_LEVELS:-1 2 3 4}"
-  "$build/tools/kvcalibrate" -m smollm2 --codec cachegen --jsonl --work "$work/profiles/samples" \
-    "$work/profiles/texts.jsonl" -f -o "$work/profiles/smollm2.kvprofile"
+  "$build/tools/kvcalibrate" -m smollm2 --codec cachegen --jsonl --work "$made/profiles/samples" \
+    "$made/profiles/texts.jsonl" -f -o "$made/profiles/smollm2.kvprofile"
 fi
 # Tokens that matter are marked in the raw files too.
 read -ra more <<<"${RQ_RUN:-} --prefill-flags=--importance"
 "$bench" run --windows "$work/windows.jsonl" --work "$work" "${more[@]}" "${arguments[@]}" ||
   status=$?
 
-read -ra levels <<<"${RQ_AT_KLD:-0.001 0.003 0.01}"
+read -ra levels <<<"${RQ_AT_KLD:-0.0005 0.001 0.002 0.003 0.01}"
 : >"$work/report.md"
 for probe in continuation copy; do
   if [ $probe = copy ] && [[ ${RQ_RUN:-} == *--no-copy* ]]; then continue; fi
