@@ -61,6 +61,7 @@ void StreamSender::advance(TimeNs now, const AckPacket& ack) {
       ++news;
     }
   }
+  holes_ = !ack.ranges.empty() || (holes_ && !units_.empty());
   if (ack.whole && units_.empty()) acknowledged_whole_ = true;
   if (news > 0 && before + 1 > static_cast<std::size_t>(window_)) {
     // Only a window that was used says something, RFC 7661.
@@ -220,9 +221,9 @@ template <typename Self, typename F>
 void StreamSender::fields(Self& s, F& f) {
   f(s.begin_, s.first_unit_, s.bytes_, s.units_, s.sent_units_, s.digest_, s.fin_sent_, s.fin_lost_,
     s.acknowledged_whole_, s.next_number_, s.sent_times_, s.rtt_, s.last_sent_, s.timer_,
-    s.blocked_, s.cursor_, s.cycling_, s.resend_, s.resend_pause_, s.copies_left_, s.copy_first_,
-    s.copy_last_, s.rack_sent_, s.backoff_, s.probed_, s.recover_, s.window_, s.threshold_, s.pace_,
-    s.credit_bytes_, s.resent_bytes_);
+    s.blocked_, s.cursor_, s.cycling_, s.resend_, s.holes_, s.resend_pause_, s.copies_left_,
+    s.copy_first_, s.copy_last_, s.rack_sent_, s.backoff_, s.probed_, s.recover_, s.window_,
+    s.threshold_, s.pace_, s.credit_bytes_, s.resent_bytes_);
 }
 
 Bytes StreamSender::save() const {
@@ -248,7 +249,7 @@ StreamSender StreamSender::restore(const SenderOptions& options, ByteView saved)
                    sender.copy_last_ <= sender.sent_units_ &&
                    sender.cursor_ <= sender.first_unit_ + sender.units_.size(),
                "units that were never there");
-  reader.check(sender.sent_times_.size() <= sender.next_number_, "packets that were never sent");
+  reader.check(sender.sent_times_.size() < sender.next_number_, "packets that were never sent");
   return sender;
 }
 
