@@ -56,8 +56,8 @@ class StreamSender {
   std::uint64_t acknowledged() const { return begin_; }  // offset before which all arrived
   std::uint64_t end() const { return begin_ + bytes_.size(); }
   const RttEstimate& rtt() const { return rtt_; }
-  TimeNs last_sent() const { return last_sent_; }  // 0 before the first packet
-  std::uint64_t next_number() const { return next_number_; }  // of the next packet
+  TimeNs last_sent() const { return last_sent_; }               // 0 before the first packet
+  std::uint64_t next_number() const { return next_number_; }    // of the next packet
   std::uint64_t resent_bytes() const { return resent_bytes_; }  // of the stream, sent once more
 
   Bytes save() const;

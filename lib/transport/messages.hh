@@ -11,7 +11,7 @@ constexpr std::size_t kMaxName = 64;  // of a stream
 struct Hello {
   std::uint64_t offset = 0;
   std::uint64_t beginning = 0;  // XXH3-64 of the bytes before offset
-  std::uint32_t previous = 0;  // the session that this one takes the place of, or 0
+  std::uint32_t previous = 0;   // the session that this one takes the place of, or 0
   std::string stream;
 };
 void encode_hello(const Hello& hello, Bytes& out);

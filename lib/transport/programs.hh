@@ -20,9 +20,9 @@ struct SendReport {
   TimeNs latest_ns = 0;  // the most from when something was to be done to when all was sent
 };
 
-// Serves until the input has ended, as many receivers have all of it, and no other is under way. `listening` is called with
-// the address once there is one. Throws kIo when receivers are lost and nobody comes back in
-// `server.patience`; kUsage for an address that is not loopback without a key.
+// Serves until the input has ended, as many receivers have all of it, and no other is under way.
+// `listening` is called with the address once there is one. Throws kIo when receivers are lost and
+// nobody comes back in `server.patience`; kUsage for an address that is not loopback without a key.
 SendReport send_streams(const SendOptions& options, Input input,
                         const std::function<void(const Peer&)>& listening);
 

@@ -63,8 +63,8 @@ class StreamServer {
   std::size_t sessions() const { return sessions_.size(); }  // open ones
   // Whether a receiver of one said something then or later.
   bool heard_since(TimeNs then) const;
-  std::uint64_t delivered() const { return delivered_; }     // sessions that got all
-  std::uint64_t lost() const { return lost_; }               // that were not heard of any more
+  std::uint64_t delivered() const { return delivered_; }  // sessions that got all
+  std::uint64_t lost() const { return lost_; }            // that were not heard of any more
   bool finished() const { return closed_; }
   const TransportCounts& counts() const { return counts_; }
 

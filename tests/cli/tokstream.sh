@@ -116,8 +116,10 @@ printf 'nonsense' >wrong
 start_send <text
 status=0
 tokstream-recv "127.0.0.1:$port" --append wrong 2>err || status=$?
-judge $status 3 'are not the stream that was sent' 'tokstream-recv'
-wait "$send"
+judge $status 3 'what is here is not what was sent' 'tokstream-recv'
+[ "$(<wrong)" = nonsense ] || fail 'something was added to another text'
+kill "$send"
+wait "$send" || true
 cat text text >longer
 start_send --timeout 1 <text
 status=0
