@@ -87,9 +87,9 @@ start_relay 9 loss=0.05 roam=1
 tokstream-recv "127.0.0.1:$through" --key secret >got 2>recv.err & recv=$!
 both_end 'another address'
 
-# Nothing comes back for four seconds, then nothing at all for three.
-start_send --timeout 10 < <(speak 3)
-start_relay 10 acks_lost=0.5:4.5
+# Nothing comes back for ten seconds, over the end of the stream; then nothing at all for three.
+start_send --timeout 15 < <(speak 3)
+start_relay 10 acks_lost=0.5:10.5
 tokstream-recv "127.0.0.1:$through" >got 2>recv.err & recv=$!
 both_end 'no answers'
 start_send --timeout 10 < <(speak 3)
@@ -110,6 +110,34 @@ wait $recv || true
 tokstream-recv "127.0.0.1:$through" --key secret --append got --stats 2>recv.err & recv=$!
 both_end 'killed and started again'
 [ "$(count text_bytes recv.err)" = "$(wc -c <text)" ] || fail "counted: $(<recv.err)"
+
+# The sender is killed and started again: the receiver waits for what it has not, if the text is the
+# same; from another one it takes nothing.
+for again in text other_text; do
+  tr 'a-y' 'b-z' <text >other_text
+  start_send --key secret < <(speak 3)
+  start_relay 13 loss=0.05
+  tokstream-recv "127.0.0.1:$through" --key secret >got 2>recv.err & recv=$!
+  sleep 1.2
+  kill -9 "$send"
+  wait "$send" || true
+  [ -s got ] || fail 'nothing came before the kill'
+  cp got before
+  tokstream-send --listen "127.0.0.1:$port" --key secret --timeout 5 -q $again 2>send.err & send=$!
+  pids+=("$send")
+  if [ $again = text ]; then
+    both_end 'a sender started again'
+  else
+    status=0
+    wait "$recv" || status=$?
+    cp recv.err err
+    judge $status 3 'what is here is not what was sent' 'tokstream-recv'
+    cmp -n "$(wc -c <before)" got before && cmp -n "$(wc -c <got)" got text ||
+      fail 'something came from another text'
+    kill "$send"
+    wait "$send" || true
+  fi
+done
 
 # A file that is another text's beginning is found out.
 printf 'nonsense' >wrong
