@@ -32,7 +32,7 @@ sigset_t watched() {
 
 // In the child, behind fork(): only what may be called there.
 [[noreturn]] void become(const LinkEnd& end, const std::vector<std::string>& words, bool far,
-                         const sigset_t& signals, int complaint) {
+                         const sigset_t& signals, TimeNs began, int complaint) {
   sigprocmask(SIG_SETMASK, &signals, nullptr);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   std::vector<char*> argv;
@@ -47,6 +47,7 @@ sigset_t watched() {
   }
   setenv("LINKEMU_NEAR", address_v4(Side::kNear), 1);
   setenv("LINKEMU_FAR", address_v4(Side::kFar), 1);
+  setenv("LINKEMU_BEGAN", std::to_string(began).c_str(), 1);
   if (ready) execvp(argv[0], argv.data());
   const int error = errno;
   [[maybe_unused]] const ssize_t done = write(complaint, &error, sizeof error);
@@ -54,14 +55,14 @@ sigset_t watched() {
 }
 
 pid_t start(const LinkEnd& end, const std::vector<std::string>& words, bool far,
-            const sigset_t& signals) {
+            const sigset_t& signals, TimeNs began) {
   std::array<int, 2> pipe_ends{};
   if (pipe2(pipe_ends.data(), O_CLOEXEC) != 0) fail_errno("pipe");
   const Fd reads(pipe_ends[0]);
   Fd writes(pipe_ends[1]);
   const pid_t child = fork();
   if (child < 0) fail_errno("fork");
-  if (child == 0) become(end, words, far, signals, writes.number());
+  if (child == 0) become(end, words, far, signals, began, writes.number());
   writes = Fd();
   int error = 0;
   if (read(reads.number(), &error, sizeof error) == sizeof error) {
@@ -89,9 +90,9 @@ class Running {
     const Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (signals.number() < 0) fail_errno("signalfd");
     began_ = clock_now();
-    if (!o_.far.empty()) far_ = start(far, {"/bin/sh", "-c", o_.far}, true, before);
+    if (!o_.far.empty()) far_ = start(far, {"/bin/sh", "-c", o_.far}, true, before, began_);
     try {
-      near_ = start(near, o_.command, false, before);
+      near_ = start(near, o_.command, false, before, began_);
     } catch (const Error&) {
       if (far_ > 0) kill(-far_, SIGTERM);
       throw;

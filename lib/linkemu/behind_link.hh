@@ -22,10 +22,10 @@ struct LinkemuReport {
 };
 
 // The command has this process's standard input, output and error; what runs at the far end has
-// /dev/null, and error for output too. Both find the addresses in LINKEMU_NEAR and LINKEMU_FAR.
-// Ends when the command does; the far one has two seconds then, and is ended. SIGINT and SIGTERM go
-// on to the command. Throws kDevice where there can be no link, kUsage for a command that cannot be
-// run.
+// /dev/null, and error for output too. Both find the addresses in LINKEMU_NEAR and LINKEMU_FAR, and
+// in LINKEMU_BEGAN when the path began, as nanoseconds of the monotonic clock. Ends when the
+// command does; the far one has two seconds then, and is ended. SIGINT and SIGTERM go on to the
+// command. Throws kDevice where there can be no link, kUsage for a command that cannot be run.
 //
 // Changes the process for good: it is in the far namespace afterwards. It must have one thread.
 LinkemuReport run_behind_link(const LinkemuOptions& options);

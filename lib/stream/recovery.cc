@@ -29,7 +29,9 @@ bool StreamSender::receive(TimeNs now, const AckPacket& ack) {
   if (ack.echo >= first_number) {
     TimeNs& sent = sent_times_[ack.echo - first_number];
     if (sent != kNever) {
-      rtt_.add(now - sent - TimeNs{ack.delay_us} * kMicrosecond);
+      // TCP's acknowledgements do not say how long they waited.
+      const TimeNs waited = options_.scheme.congestion_window ? 0 : ack.delay_us * kMicrosecond;
+      rtt_.add(now - sent - waited);
       rack_sent_ = std::max(rack_sent_, sent);
       sent = kNever;
     }

@@ -132,8 +132,9 @@ for again in text other_text; do
     wait "$recv" || status=$?
     cp recv.err err
     judge $status 3 'what is here is not what was sent' 'tokstream-recv'
-    cmp -n "$(wc -c <before)" got before && cmp -n "$(wc -c <got)" got text ||
-      fail 'something came from another text'
+    if ! cmp -n "$(wc -c <before)" got before || ! cmp -n "$(wc -c <got)" got text; then
+      fail "something came from another text"
+    fi
     kill "$send"
     wait "$send" || true
   fi
