@@ -141,6 +141,7 @@ class StreamSender {
   std::uint64_t copy_first_ = 0, copy_last_ = 0;  // duplicate: the units of the last packet
 
   TimeNs rack_sent_ = 0;  // the latest sent of what is known to have arrived
+  TimeNs rack_rtt_ = 0;   // RFC 8985's RACK.rtt
   int backoff_ = 0;
   bool probed_ = false;                   // a tail probe went out since the last progress
   std::uint64_t recover_ = 0;             // units below it belong to the loss already answered
