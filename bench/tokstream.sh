@@ -57,5 +57,5 @@ if [ -d "$traces" ]; then
 else
   echo "LEFT OUT: Starlink and the 5G drive; no $traces" >&2
 fi
-python3 "$root/bench/tokstream.py" "${ran[@]}"
+python3 "$root/bench/tokstream.py" "${ran[@]}" || missed=1
 exit $missed
