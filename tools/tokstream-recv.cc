@@ -20,6 +20,7 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("NAME");
   app.add_option("-a,--append", o.receive.append, "go on in FILE, from where it ends")
       ->type_name("FILE");
+  app.add_flag("--ids", o.receive.ids, "token ids, a line each");
   app.add_option("--ack-delay", o.ack_delay_ms, "wait to answer (default: 0)")->type_name("MS");
   kv::declare_transport(app, o.transport);
 }

@@ -17,6 +17,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("-l,--listen", o.listen, "HOST:PORT, port 0: any (default: 127.0.0.1:4711)")
       ->type_name("ADDRESS");
   app.add_flag("--jsonl", o.send.jsonl, "a JSON object a line: text, stream, end");
+  app.add_flag("--ids", o.send.server.ids, "of --jsonl: id, not text");
   app.add_option("-n,--receivers", o.send.receivers, "end when so many have all (default: 1)")
       ->type_name("N");
   app.add_option("-s,--scheme", o.scheme, "as tokstream-sim (default: chatterbox+timer)")
@@ -38,6 +39,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   if (send.server.sender.packet_bytes > 2000) {
     kv::fail_usage("--packet {}: give 256 to 2000 bytes", send.server.sender.packet_bytes);
   }
+  if (send.server.ids && !send.jsonl) kv::fail_usage("--ids: give --jsonl too");
   if (send.receivers < 1) kv::fail_usage("--receivers 0: give 1 or more");
   const kv::SendReport r =
       kv::send_streams(send, kv::Input::open(o.input), [&](const kv::Peer& at) {

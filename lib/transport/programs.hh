@@ -10,7 +10,8 @@ namespace kv {
 struct SendOptions {
   ServerOptions server;
   HostPort listen;
-  bool jsonl = false;           // a line {"text": "...", "stream": "...", "end": true} a token
+  // A line {"text": "...", "stream": "...", "end": true} a token; with server.ids "id": N for text.
+  bool jsonl = false;
   std::uint64_t receivers = 1;  // ends when so many have got all
 };
 
@@ -35,6 +36,7 @@ struct ReceiveOptions {
   ClientOptions client;
   HostPort from;
   std::string append;  // a file to go on in; empty: standard output
+  bool ids = false;    // the stream is ids, which are written a line each; else text
 };
 
 // Writes what arrives as it arrives, until the stream ends. Throws kIo for a lost sender, kInput

@@ -1,4 +1,5 @@
 #include "kv/base/hash.hh"
+#include "kv/stream/varint.hh"
 #include "kv/transport/programs.hh"
 
 #include <fcntl.h>
@@ -9,10 +10,11 @@
 namespace kv {
 namespace {
 
-// Standard output, or a file that grows: what is in it was delivered, also after a kill.
+// Standard output, or a file that grows: what is in it was delivered, also after a kill. Ids stand
+// a line each in it; a last line without its end does not count.
 class Sink {
  public:
-  explicit Sink(const std::string& append) : name_(append.empty() ? "-" : append) {
+  Sink(const std::string& append, bool ids) : name_(append.empty() ? "-" : append), ids_(ids) {
     if (append.empty()) {
       fd_ = Fd(dup(STDOUT_FILENO));
       return;
@@ -24,13 +26,54 @@ class Sink {
       const ssize_t got = read(fd_.number(), part.data(), part.size());
       if (got < 0) fail_errno("read " + append);
       if (got == 0) break;
-      hash_.add(ByteView(part).first(static_cast<std::size_t>(got)));
-      there_ += static_cast<std::uint64_t>(got);
+      const ByteView bytes = ByteView(part).first(static_cast<std::size_t>(got));
+      if (ids) {
+        for (const std::byte byte : bytes) read_digit(static_cast<char>(byte));
+      } else {
+        count(bytes);
+      }
+    }
+    if (ids && ftruncate(fd_.number(), static_cast<off_t>(lines_bytes_)) != 0) {
+      fail_errno("truncate " + append);
     }
   }
 
   std::uint64_t there() const { return there_; }
   StreamHash take_hash() { return std::move(hash_); }  // of what was there
+  void deliver(ByteView bytes) {
+    if (!ids_) {
+      write(bytes);
+      return;
+    }
+    rest_.insert(rest_.end(), bytes.begin(), bytes.end());
+    ByteView rest = rest_;
+    std::string lines;
+    for (std::uint64_t id = 0; take_varint(rest, kMaxVarint, id);) lines += fmt::format("{}\n", id);
+    if (rest.size() > kLongestVarint) fail_input("what arrives is no ids");
+    rest_.erase(rest_.begin(), rest_.end() - static_cast<std::ptrdiff_t>(rest.size()));
+    write(as_bytes(lines));
+  }
+
+ private:
+  void count(ByteView bytes) {
+    hash_.add(bytes);
+    there_ += bytes.size();
+  }
+  void read_digit(char digit) {
+    ++file_bytes_;
+    if (digit == '\n' && !line_.empty()) {
+      const std::uint64_t id = std::stoull(line_);
+      Bytes bytes;
+      put_varint(bytes, id);
+      count(bytes);
+      line_.clear();
+      lines_bytes_ = file_bytes_;
+    } else if (digit >= '0' && digit <= '9' && line_.size() < 18) {
+      line_ += digit;
+    } else {
+      fail_input("{}: byte {}: not ids, a line each", name_, file_bytes_ - 1);
+    }
+  }
   void write(ByteView bytes) {
     while (!bytes.empty()) {
       const ssize_t done = ::write(fd_.number(), bytes.data(), bytes.size());
@@ -40,11 +83,13 @@ class Sink {
     }
   }
 
- private:
-  std::string name_;
+  static constexpr std::size_t kLongestVarint = 9;
+  std::string name_, line_;
+  bool ids_;
   Fd fd_;
   StreamHash hash_;
-  std::uint64_t there_ = 0;
+  Bytes rest_;  // the beginning of an id
+  std::uint64_t there_ = 0, file_bytes_ = 0, lines_bytes_ = 0;
 };
 
 const char* text_of(CloseReason reason) {
@@ -65,7 +110,7 @@ const char* text_of(CloseReason reason) {
 }  // namespace
 
 ReceiveReport receive_stream(const ReceiveOptions& options) {
-  Sink sink(options.append);
+  Sink sink(options.append, options.ids);
   std::optional<UdpSocket> socket(UdpSocket::connect(options.from));
   const std::string place = peer_text(socket->remote());
   if (!options.client.key.there() && !is_loopback(socket->remote())) {
@@ -73,9 +118,18 @@ ReceiveReport receive_stream(const ReceiveOptions& options) {
   }
   ClientOptions client_options = options.client;
   client_options.offset = sink.there();
+  const StreamClient* asks = nullptr;
   StreamClient client(
       clock_now(), client_options, [&](ByteView datagram) { socket->send({}, datagram); },
-      [&](ByteView bytes) { sink.write(bytes); }, sink.take_hash());
+      [&](ByteView bytes) {
+        if (asks->ids() != options.ids) {
+          fail_input("{}: the stream is {}; {} --ids", place, asks->ids() ? "ids" : "text",
+                     asks->ids() ? "give" : "leave out");
+        }
+        sink.deliver(bytes);
+      },
+      sink.take_hash());
+  asks = &client;
   socket->flush();
   Poller poller;
   poller.add(socket->fd());

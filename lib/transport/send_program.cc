@@ -1,4 +1,5 @@
 #include "kv/base/json.hh"
+#include "kv/stream/varint.hh"
 #include "kv/transport/programs.hh"
 
 #include <nlohmann/json.hpp>
@@ -14,13 +15,15 @@ using nlohmann::json;
 constexpr std::size_t kReadBytes = 1 << 16;
 constexpr std::size_t kMaxLineBytes = 1 << 20;
 constexpr std::size_t kDatagramsAtOnce = 256;
+constexpr std::uint64_t kMaxId = 0xFFFFFFFF;
 constexpr TimeNs kSilence = 3 * kSecond;  // a receiver under way says something once a second
 
 // Tokens as they come in, with the stream they belong to.
 class TokenInput {
  public:
   using Token = std::function<void(const std::string&, ByteView, bool end)>;
-  TokenInput(Input input, bool jsonl) : input_(std::move(input)), jsonl_(jsonl) {}
+  TokenInput(Input input, bool jsonl, bool ids)
+      : input_(std::move(input)), jsonl_(jsonl), ids_(ids) {}
   int fd() const { return input_.fd(); }
 
   // Takes what is there; false at the end.
@@ -79,10 +82,23 @@ class TokenInput {
     if (stream != object.end() && !stream->is_string()) bad("\"stream\" is no string");
     if (end != object.end() && !end->is_boolean()) bad("\"end\" is neither true nor false");
     const bool ends = end != object.end() && end->get<bool>();
-    if (text == object.end() && !ends) bad("neither \"text\" nor \"end\"");
     const std::string nothing;
-    token(stream == object.end() ? nothing : stream->get_ref<const std::string&>(),
-          as_bytes(text == object.end() ? nothing : text->get_ref<const std::string&>()), ends);
+    const std::string& name =
+        stream == object.end() ? nothing : stream->get_ref<const std::string&>();
+    if (ids_) {
+      const auto id = object.find("id");
+      if (id == object.end() && !ends) bad("neither \"id\" nor \"end\"");
+      Bytes bytes;
+      if (id != object.end()) {
+        if (!id->is_number_unsigned() || *id > kMaxId) bad("\"id\" is no id");
+        put_varint(bytes, id->get<std::uint64_t>());
+      }
+      token(name, bytes, ends);
+      return;
+    }
+    if (text == object.end() && !ends) bad("neither \"text\" nor \"end\"");
+    token(name, as_bytes(text == object.end() ? nothing : text->get_ref<const std::string&>()),
+          ends);
   }
 
   [[noreturn]] void bad(const char* what) const {
@@ -90,7 +106,7 @@ class TokenInput {
   }
 
   Input input_;
-  bool jsonl_;
+  bool jsonl_, ids_;
   Bytes buffer_;
   std::uint64_t line_ = 0;
 };
@@ -106,7 +122,7 @@ SendReport send_streams(const SendOptions& options, Input input,
   listening(socket.local());
   StreamServer server(options.server,
                       [&](const Peer& to, ByteView datagram) { socket.send(to, datagram); });
-  TokenInput tokens(std::move(input), options.jsonl);
+  TokenInput tokens(std::move(input), options.jsonl, options.server.ids);
   SendReport report;
   Poller poller;
   poller.add(socket.fd());

@@ -177,6 +177,29 @@ judge $status 3 'no such stream' 'tokstream-recv'
 [ "$(tokstream-recv "127.0.0.1:$port" --stream b)" = 'b1 b2 b3 ' ] || fail 'stream b'
 wait "$send"
 
+# Ids, a line each; also where the receiver has some, and half of one's digits.
+for i in 0 1 127 128 300 49151 2000000000; do echo "{\"id\": $i, \"text\": \"no\"}"; done >ids.jsonl
+printf '%s\n' 0 1 127 128 300 49151 2000000000 >ids
+for has in '' $'0\n1\n12' $'0\n1\n127\n128\n300\n49151\n2000000000\n'; do
+  printf %s "$has" >got
+  start_send --jsonl --ids ids.jsonl
+  tokstream-recv "127.0.0.1:$port" --ids --append got --stats 2>recv.err || fail "ids: $(<recv.err)"
+  wait "$send"
+  cmp got ids || fail 'other ids'
+done
+[ "$(count text_bytes recv.err)" = 15 ] || fail "ids of 1, 1, 1, 2, 2, 3 and 5 bytes: $(<recv.err)"
+start_send --jsonl --ids ids.jsonl
+status=0
+tokstream-recv "127.0.0.1:$port" >got 2>err || status=$?
+judge $status 3 'the stream is ids; give --ids' tokstream-recv
+[ ! -s got ] || fail 'varints as text'
+kill "$send"
+wait "$send" || true
+echo text >got
+expect 3 tokstream-recv "127.0.0.1:$port" --ids --append got
+says 'got: byte 0: not ids'
+expect 2 tokstream-send --ids
+
 # The wrong key, and none, get nothing; nobody there at all is said too.
 start_send --key secret --timeout 3 <text
 for key in '--key other' ''; do
