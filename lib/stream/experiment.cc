@@ -23,11 +23,11 @@ double student(std::size_t n) {
   return z + (z * z * z + z) / (4 * x);  // within 0.001 from here on
 }
 
+}  // namespace
+
 std::uint64_t path_seed(std::uint64_t seed, std::uint64_t stream) {
   return mix64(mix64(seed) + stream);
 }
-
-}  // namespace
 
 Estimate estimate_of(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());

@@ -17,6 +17,9 @@ struct ExperimentOptions {
   unsigned threads = 1;  // results do not depend on it
 };
 
+// Of a stream's path; linkemu uses it too, so that the same seed is the same outages.
+std::uint64_t path_seed(std::uint64_t seed, std::uint64_t stream);
+
 // A mean over seeds and half of its 95 % interval, Student's t; NaN with one seed.
 struct Estimate {
   double value = 0, half = 0;

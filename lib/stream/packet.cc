@@ -127,7 +127,6 @@ bool parse_data(ByteView in, DataPacket& packet) {
     }
   }
   if (in.size() > kMaxVarint - packet.offset) return false;
-  if (in.empty() && !packet.fin && packet.repairs.empty()) return false;
   packet.bytes.assign(in.begin(), in.end());
   return true;
 }

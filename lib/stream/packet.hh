@@ -26,9 +26,9 @@ struct Repair {
 };
 
 struct DataPacket {
-  std::uint64_t number = 0;  // ascending, never used twice in a session
+  std::uint64_t number = 0;  // ascending from 1, never used twice in a session
   std::uint64_t offset = 0;  // of the first of `bytes`
-  Bytes bytes;               // whole tokens; may be empty with fin or repairs
+  Bytes bytes;               // whole tokens; none: the sender is there, or this is the end
   // Nothing follows behind `bytes`: the XXH3-64 of the whole stream, from its first byte.
   std::optional<std::uint64_t> fin;
   // fec only: `bytes` are the unit with this number, and combinations of others come with it.
@@ -53,7 +53,7 @@ struct AckPacket {
   std::uint64_t number = 0;
   std::uint64_t received = 0;     // all bytes before this offset were delivered
   bool whole = false;             // and they are the whole stream
-  std::uint64_t echo = 0;         // number of the packet that this one answers
+  std::uint64_t echo = 0;         // number of the packet that this one answers, 0: of none
   std::uint32_t delay_us = 0;     // from its arrival to this answer
   std::vector<ByteRange> ranges;  // received beyond, the newest first, kMaxAckRanges at most
 

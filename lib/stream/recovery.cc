@@ -29,7 +29,10 @@ bool StreamSender::receive(TimeNs now, const AckPacket& ack) {
   if (ack.echo >= first_number) {
     TimeNs& sent = sent_times_[ack.echo - first_number];
     if (sent != kNever) {
-      rtt_.add(now - sent - TimeNs{ack.delay_us} * kMicrosecond);
+      // TCP's acknowledgements do not say how long they waited.
+      const TimeNs waited = options_.scheme.congestion_window ? 0 : ack.delay_us * kMicrosecond;
+      rtt_.add(now - sent - waited);
+      rack_rtt_ = rtt_.latest();
       rack_sent_ = std::max(rack_sent_, sent);
       sent = kNever;
     }
@@ -48,6 +51,10 @@ void StreamSender::advance(TimeNs now, const AckPacket& ack) {
     ++arrived;
   }
   if (arrived > 0) {
+    // Linux looks at what was acknowledged in order last, and takes its round trip, which may be
+    // long past, for the newest: where answers are lost too, it waits for another one.
+    const Unit& newest = units_[arrived - 1];
+    if (options_.scheme.congestion_window && !newest.arrived) rack_rtt_ = now - newest.last_sent;
     bytes_.pop(units_[arrived - 1].end - begin_);
     begin_ = units_[arrived - 1].end;
     units_.pop(arrived);
@@ -61,6 +68,7 @@ void StreamSender::advance(TimeNs now, const AckPacket& ack) {
       ++news;
     }
   }
+  holes_ = !ack.ranges.empty() || (holes_ && !units_.empty());
   if (ack.whole && units_.empty()) acknowledged_whole_ = true;
   if (news > 0 && before + 1 > static_cast<std::size_t>(window_)) {
     // Only a window that was used says something, RFC 7661.
@@ -108,11 +116,11 @@ TimeNs StreamSender::reordering_deadline() const {
       oldest = std::min(oldest, unit.last_sent);
     }
   }
-  return oldest == kNever ? kNever : oldest + rtt_.latest() + rtt_.least() / 4;
+  return oldest == kNever ? kNever : oldest + rack_rtt_ + rtt_.least() / 4;
 }
 
 void StreamSender::mark_lost_by_time(TimeNs now) {
-  const TimeNs patience = rtt_.latest() + rtt_.least() / 4;
+  const TimeNs patience = rack_rtt_ + rtt_.least() / 4;
   bool lost = false;
   for (std::size_t i = 0; i < sent_units_ - first_unit_; ++i) {
     Unit& unit = units_[i];
@@ -220,9 +228,9 @@ template <typename Self, typename F>
 void StreamSender::fields(Self& s, F& f) {
   f(s.begin_, s.first_unit_, s.bytes_, s.units_, s.sent_units_, s.digest_, s.fin_sent_, s.fin_lost_,
     s.acknowledged_whole_, s.next_number_, s.sent_times_, s.rtt_, s.last_sent_, s.timer_,
-    s.blocked_, s.cursor_, s.cycling_, s.resend_, s.resend_pause_, s.copies_left_, s.copy_first_,
-    s.copy_last_, s.rack_sent_, s.backoff_, s.probed_, s.recover_, s.window_, s.threshold_, s.pace_,
-    s.credit_bytes_, s.resent_bytes_);
+    s.blocked_, s.cursor_, s.cycling_, s.resend_, s.holes_, s.resend_pause_, s.copies_left_,
+    s.copy_first_, s.copy_last_, s.rack_sent_, s.rack_rtt_, s.backoff_, s.probed_, s.recover_,
+    s.window_, s.threshold_, s.pace_, s.credit_bytes_, s.resent_bytes_);
 }
 
 Bytes StreamSender::save() const {
@@ -248,7 +256,7 @@ StreamSender StreamSender::restore(const SenderOptions& options, ByteView saved)
                    sender.copy_last_ <= sender.sent_units_ &&
                    sender.cursor_ <= sender.first_unit_ + sender.units_.size(),
                "units that were never there");
-  reader.check(sender.sent_times_.size() <= sender.next_number_, "packets that were never sent");
+  reader.check(sender.sent_times_.size() < sender.next_number_, "packets that were never sent");
   return sender;
 }
 

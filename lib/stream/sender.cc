@@ -86,6 +86,15 @@ bool StreamSender::select(TimeNs now, std::size_t& first, std::size_t& last) {
   return false;
 }
 
+// Of what was sent, bytes that are not known to have arrived.
+std::uint64_t StreamSender::missing_bytes() const {
+  std::uint64_t bytes = begin_of(sent_units_ - first_unit_) - begin_;
+  for (std::size_t i = 0; holes_ && i < sent_units_ - first_unit_; ++i) {
+    if (units_[i].arrived) bytes -= units_[i].end - begin_of(i);
+  }
+  return bytes;
+}
+
 // All units from the oldest on, in as many packets as that takes.
 bool StreamSender::select_unacked(TimeNs now, std::size_t& first, std::size_t& last) {
   const bool timeout = resend_;
@@ -93,7 +102,7 @@ bool StreamSender::select_unacked(TimeNs now, std::size_t& first, std::size_t& l
     if (!fresh() && !resend_) return false;
     cycling_ = true;
     cursor_ = first_unit_;
-    const auto old_bytes = static_cast<double>(begin_of(sent_units_ - first_unit_) - begin_);
+    const auto old_bytes = static_cast<double>(missing_bytes());
     const bool late = !units_.empty() && units_.front().first_sent != kNever &&
                       now - units_.front().first_sent > late_after();
     // Without the credit only what is known to be late goes with the new, and no more than a
@@ -106,7 +115,11 @@ bool StreamSender::select_unacked(TimeNs now, std::size_t& first, std::size_t& l
   resend_ = false;
   cursor_ = std::max(cursor_, first_unit_);
   first = cursor_ - first_unit_;
-  last = fit(first, units_.size());
+  // Only after an outage of more than a packet do pieces arrive behind a hole.
+  while (first < units_.size() && units_[first].arrived) ++first;
+  last = first;
+  while (last < units_.size() && !units_[last].arrived) ++last;
+  last = fit(first, last);
   cursor_ = first_unit_ + last;
   // A timer asks for one packet, which holds the oldest.
   cycling_ = last < units_.size() && !timeout;
@@ -207,6 +220,15 @@ void StreamSender::fill(TimeNs now, std::size_t first, std::size_t last, DataPac
   if (sent_times_.size() > kSentTimes) sent_times_.pop(1);
   last_sent_ = now;
   if (timer_ == kNever) timer_ = now;
+}
+
+void StreamSender::keep_alive(TimeNs now, DataPacket& packet) {
+  packet = {};
+  packet.number = next_number_++;
+  packet.offset = begin_of(sent_units_ - first_unit_);
+  sent_times_.push(now);
+  if (sent_times_.size() > kSentTimes) sent_times_.pop(1);
+  last_sent_ = now;
 }
 
 // Combinations of the unacknowledged units before this one, the newest kRepairUnits.

@@ -46,6 +46,8 @@ class StreamSender {
   bool receive(TimeNs now, const AckPacket& ack);
   // Fills `packet` if one is to be sent now.
   bool next_packet(TimeNs now, DataPacket& packet);
+  // A packet without bytes, which only says that the sender is there, whenever the driver likes.
+  void keep_alive(TimeNs now, DataPacket& packet);
   // When next_packet is to be asked again even if nothing happens; kNever when not at all.
   TimeNs wake_at() const;
 
@@ -54,7 +56,8 @@ class StreamSender {
   std::uint64_t acknowledged() const { return begin_; }  // offset before which all arrived
   std::uint64_t end() const { return begin_ + bytes_.size(); }
   const RttEstimate& rtt() const { return rtt_; }
-  std::uint64_t packets() const { return next_number_; }
+  TimeNs last_sent() const { return last_sent_; }               // 0 before the first packet
+  std::uint64_t next_number() const { return next_number_; }    // of the next packet
   std::uint64_t resent_bytes() const { return resent_bytes_; }  // of the stream, sent once more
 
   Bytes save() const;
@@ -86,6 +89,7 @@ class StreamSender {
 
   // sender.cc: what goes into a packet.
   bool select(TimeNs now, std::size_t& first, std::size_t& last);
+  std::uint64_t missing_bytes() const;
   bool select_unacked(TimeNs now, std::size_t& first, std::size_t& last);
   bool select_mosh(TimeNs now, std::size_t& first, std::size_t& last);
   bool select_once(std::size_t& first, std::size_t& last);
@@ -121,7 +125,7 @@ class StreamSender {
   std::optional<std::uint64_t> digest_;
   bool fin_sent_ = false, fin_lost_ = false, acknowledged_whole_ = false;
 
-  std::uint64_t next_number_ = 0;
+  std::uint64_t next_number_ = 1;
   Fifo<TimeNs> sent_times_;  // of the last packets, to measure round trips
   RttEstimate rtt_;
   TimeNs last_sent_ = 0;
@@ -131,11 +135,13 @@ class StreamSender {
   std::uint64_t cursor_ = 0;  // Chatterbox: the unit with which the next packet goes on
   bool cycling_ = false;
   bool resend_ = false;  // a timer asks for a packet, with or without anything new
+  bool holes_ = false;   // something arrived behind what is missing
   TimeNs resend_pause_ = 20 * kMillisecond;  // until the next resend ahead of a timeout
   int copies_left_ = 0;
   std::uint64_t copy_first_ = 0, copy_last_ = 0;  // duplicate: the units of the last packet
 
   TimeNs rack_sent_ = 0;  // the latest sent of what is known to have arrived
+  TimeNs rack_rtt_ = 0;   // RFC 8985's RACK.rtt
   int backoff_ = 0;
   bool probed_ = false;                   // a tail probe went out since the last progress
   std::uint64_t recover_ = 0;             // units below it belong to the loss already answered

@@ -1,6 +1,6 @@
 #pragma once
 // Numbers in bytes of 7 bits, the lowest first; the top bit of a byte says that another follows.
-// The shortest form only, so that a packet has one encoding. Private to the folder.
+// The shortest form only, so that a packet has one encoding.
 
 #include "kv/base/bytes.hh"
 
