@@ -23,7 +23,7 @@ pieces = int(float(sys.argv[1]) * 50)
 for i in range(pieces):
     sys.stdout.buffer.write(data[len(data) * i // pieces:len(data) * (i + 1) // pieces])
     sys.stdout.buffer.flush()
-    time.sleep(0.02)' "$1"
+    time.sleep(0.02)' "$1" 2>/dev/null
 }
 port_of() { # FILE: once it says where it listens
   for _ in $(seq 1000); do
@@ -80,6 +80,12 @@ for scheme in chatterbox tcp rack duplicate:2 red:2 mosh fec:1; do
   tokstream-recv "127.0.0.1:$through" >got 2>recv.err & recv=$!
   both_end "$scheme"
 done
+
+# Small packets, padded.
+start_send --pad 64 --packet 300 --key secret < <(speak 1)
+start_relay 8 loss=0.15 late=0.1
+tokstream-recv "127.0.0.1:$through" --key secret >got 2>recv.err & recv=$!
+both_end 'padded'
 
 # The receiver moves in mid-stream: the sender goes after it.
 start_send --key secret < <(speak 3)
