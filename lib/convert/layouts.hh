@@ -1,0 +1,12 @@
+#pragma once
+// One function a layout. Private to the folder.
+
+#include "kv/convert/layout.hh"
+
+namespace kv {
+
+Layout npy_layout();
+Layout transformers_layout();
+Layout llamacpp_layout();
+
+}  // namespace kv
