@@ -13,7 +13,8 @@
 namespace {
 
 struct Options {
-  std::string file, to, from, model, text, ids, dtype, values;
+  std::string file, to, from, model, text, ids, dtype, values, backend;
+  std::int64_t block = 0;
   int state_version = 0;
   bool no_rope = false, bos = false, no_bos = false, special = false;
   bool no_history = false;
@@ -24,7 +25,7 @@ struct Options {
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a kv stream (default: -); with --from a file or folder")
       ->type_name("FILE");
-  app.add_option("--to", o.to, "write this layout: npy, transformers, llamacpp")
+  app.add_option("--to", o.to, "write this layout: npy, transformers, llamacpp, vllm")
       ->type_name("LAYOUT");
   app.add_option("--from", o.from, "read this layout and write a kv stream")
       ->type_name("LAYOUT")
@@ -34,6 +35,12 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: the layout's)")
       ->type_name("DTYPE");
   app.add_flag("--no-rope", o.no_rope, "npy: keys without RoPE, as kv streams have them");
+  app.add_option("--block", o.block, "vllm: tokens of a block (default: 128)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--backend", o.backend, "vllm: cpu (default) or gpu")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"cpu", "gpu"}));
   app.add_option("--values", o.values, "llamacpp: columns (default), or rows for flash attention")
       ->type_name("ORDER")
       ->check(CLI::IsMember({"columns", "rows"}));
@@ -64,6 +71,8 @@ kv::LayoutOptions layout_options(const Options& o) {
     options.llama->columns = o.values != "rows";
     if (o.state_version > 0) options.llama->version = static_cast<std::uint32_t>(o.state_version);
   }
+  if (o.block > 0 || !o.backend.empty())
+    options.blocks = kv::BlockOptions{o.block, o.backend != "gpu"};
   return options;
 }
 

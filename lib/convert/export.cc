@@ -77,8 +77,8 @@ class Rows {
 }  // namespace
 
 ExportReport export_cache(TileSource& source, const Layout& layout, const LayoutTarget& target,
-                          const LayoutOptions& options, int threads) {
-  require_options(layout, options);
+                          const LayoutOptions& given, int threads) {
+  const LayoutOptions options = complete(layout, given);
   DecodedSource decoded(source, {}, {}, threads);
   const std::optional<Meta> meta = decoded.next_member();
   if (!meta) fail_input("{}: empty, no cache", source.name());
@@ -87,12 +87,20 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
   if (meta->rope_applied && !rope) {
     fail_input("{}: keys have RoPE applied; import it again without", source.name());
   }
-  const LayoutCache cache = {
+  LayoutCache cache = {
       meta->model,    meta->layers,      chosen_dtype(layout, options, meta->dtype),
       rope,           meta->token_count, meta->first_position,
       source.tokens()};
   if (layout.needs_tokens && cache.tokens.empty()) {
     fail_input("{}: has no token ids, which {} needs", source.name(), layout.name);
+  }
+  if (options.blocks) {
+    cache.token_count -= cache.token_count % options.blocks->tokens;
+    if (cache.token_count == 0) {
+      fail_input("{}: {} tokens are less than a block of {}", source.name(), meta->token_count,
+                 options.blocks->tokens);
+    }
+    cache.tokens.resize(static_cast<std::size_t>(cache.token_count));
   }
   ExportReport report{cache.token_count, meta->token_count, !meta->hidden_layers.empty(),
                       !source.importance().empty()};

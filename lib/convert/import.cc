@@ -30,9 +30,9 @@ Meta meta_of(const LayoutCache& cache, const ImportOptions& import, DType dtype)
 
 }  // namespace
 
-void import_cache(const std::string& path, const Layout& layout, const LayoutOptions& options,
+void import_cache(const std::string& path, const Layout& layout, const LayoutOptions& given,
                   const ImportOptions& import, Output& output) {
-  require_options(layout, options);
+  const LayoutOptions options = complete(layout, given);
   if (options.rope || options.llama) {
     fail_usage("--no-rope, --values, --state-version: with --to; files say what they have");
   }

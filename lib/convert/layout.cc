@@ -26,7 +26,8 @@ void LayoutReader::take_tokens(std::span<const std::int32_t> ids) {
 }
 
 std::span<const Layout> layouts() {
-  static const std::vector<Layout> all = {npy_layout(), transformers_layout(), llamacpp_layout()};
+  static const std::vector<Layout> all = {npy_layout(), transformers_layout(), llamacpp_layout(),
+                                          vllm_layout()};
   return all;
 }
 
@@ -39,13 +40,19 @@ const Layout& layout_by_name(std::string_view name) {
   fail_usage("layout '{}' is unknown; give one of {}", name, fmt::join(names, ", "));
 }
 
-void require_options(const Layout& layout, const LayoutOptions& options) {
+LayoutOptions complete(const Layout& layout, LayoutOptions options) {
   if (options.rope && !layout.can_leave_rope) {
     fail_usage("--no-rope: {} has keys with RoPE always", layout.name);
   }
   if (options.llama && !layout.llama) {
     fail_usage("--values, --state-version: llamacpp has these, not {}", layout.name);
   }
+  if (options.blocks && !layout.blocks) fail_usage("--block, --backend: {} has none", layout.name);
+  if (layout.blocks) {
+    if (!options.blocks) options.blocks = layout.blocks;
+    if (options.blocks->tokens == 0) options.blocks->tokens = layout.blocks->tokens;
+  }
+  return options;
 }
 
 void require_shape(const std::string& place, std::span<const std::int64_t> found,

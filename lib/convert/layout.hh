@@ -33,11 +33,17 @@ struct LlamaOptions {
   bool columns = true;        // values, as in a context without flash attention
 };
 
+struct BlockOptions {
+  std::int64_t tokens = 0;  // of a block, over 0
+  bool cpu = true;          // vllm: pages as its kernels for processors have them, else for GPUs
+};
+
 // What the user asked of a layout; see kvconvert(1). Options that a layout has not are refused.
 struct LayoutOptions {
-  std::optional<DType> dtype;         // default: the layout's
-  std::optional<bool> rope;           // npy: whether RoPE is applied to the keys
-  std::optional<LlamaOptions> llama;  // llamacpp, on the way out
+  std::optional<DType> dtype;          // default: the layout's
+  std::optional<bool> rope;            // npy: whether RoPE is applied to the keys
+  std::optional<LlamaOptions> llama;   // llamacpp, on the way out
+  std::optional<BlockOptions> blocks;  // vllm; a block of 0 tokens: the default
 };
 
 // Where a cache goes: a file, or a folder that appears whole or not at all.
@@ -78,6 +84,7 @@ struct Layout {
   bool from_first_token = false;       // only caches that begin at position 0
   bool can_leave_rope = false;         // keys with or without RoPE
   bool llama = false;                  // has LlamaOptions
+  std::optional<BlockOptions> blocks;  // whole blocks only; the defaults
   std::optional<DType> default_dtype;  // nothing: as in the cache
   std::vector<DType> dtypes;           // that it can hold
 
@@ -89,8 +96,8 @@ struct Layout {
                                           const LayoutOptions&) = nullptr;
 };
 
-// Throws kUsage for options that the layout has not.
-void require_options(const Layout& layout, const LayoutOptions& options);
+// With the layout's defaults filled in. Throws kUsage for options that it has not.
+LayoutOptions complete(const Layout& layout, LayoutOptions options);
 // Throws kUsage, naming those there are.
 const Layout& layout_by_name(std::string_view name);
 std::span<const Layout> layouts();

@@ -8,5 +8,6 @@ namespace kv {
 Layout npy_layout();
 Layout transformers_layout();
 Layout llamacpp_layout();
+Layout vllm_layout();
 
 }  // namespace kv
