@@ -62,6 +62,18 @@ void require_shape(const std::string& place, std::span<const std::int64_t> found
              fmt::join(wanted, ", "));
 }
 
+void require_layers(const std::string& place, const std::vector<LayerMeta>& layers,
+                    const std::function<bool(std::uint32_t)>& has) {
+  for (const LayerMeta& layer : layers) {
+    if (!has(layer.index)) {
+      fail_input("{}: has no layer {}; the model has {}", place, layer.index, layers.size());
+    }
+  }
+  if (const std::uint32_t next = layers.back().index + 1; has(next)) {
+    fail_input("{}: has a layer {}; the model has {}", place, next, layers.size());
+  }
+}
+
 std::vector<std::int32_t> ids_of_int64(ByteView bytes, const std::string& place) {
   std::vector<std::int32_t> ids;
   ByteReader reader(bytes, place);

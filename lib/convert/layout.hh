@@ -6,6 +6,7 @@
 #include "kv/base/file.hh"
 #include "kv/container/meta.hh"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -105,6 +106,10 @@ std::span<const Layout> layouts();
 // Throws kInput unless the file's shape of a tensor is the wanted one; both outermost first.
 void require_shape(const std::string& place, std::span<const std::int64_t> found,
                    std::span<const std::int64_t> wanted);
+// Whether a folder or file has the parts of each layer of the model and none of a next one: throws
+// kInput. `has` says whether it has those of a layer, by its index in the model.
+void require_layers(const std::string& place, const std::vector<LayerMeta>& layers,
+                    const std::function<bool(std::uint32_t)>& has);
 // Ids that a file keeps in eight bytes each. Throws kInput for what is no int32 over 0.
 std::vector<std::int32_t> ids_of_int64(ByteView bytes, const std::string& place);
 // Throws kInput when there are none, or more than kv(5) can hold.

@@ -98,6 +98,9 @@ class NpyReader : public LayoutReader {
   NpyReader(std::string folder, const LayoutCache& wanted) : folder_(std::move(folder)) {
     cache_ = wanted;
     read_meta();
+    require_layers(folder_, cache_.layers, [this](std::uint32_t layer) {
+      return std::filesystem::exists(folder_ + "/" + file_of(layer, Kind::kK));
+    });
     cache_.dtype = dtype_of(NpyArray(path_of(0, Kind::kK)));
     // Before memory is taken for what meta.json promises.
     for (std::size_t layer = 0; layer < cache_.layers.size(); ++layer) {

@@ -73,6 +73,9 @@ class TransformersReader : public LayoutReader {
   TransformersReader(const std::string& path, const LayoutCache& wanted)
       : path_(path), file_(path) {
     cache_ = wanted;
+    require_layers(path, cache_.layers, [this](std::uint32_t layer) {
+      return file_.find(tensor_name(layer, Kind::kK)) != nullptr;
+    });
     const SafetensorsEntry& first = tensor(cache_.layers[0].index, Kind::kK);
     if (first.shape.size() != 4) fail_input("{}: {}: no four dimensions", path, first.name);
     if (first.shape[0] != 1) {

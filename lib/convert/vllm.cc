@@ -150,6 +150,9 @@ class VllmReader : public LayoutReader {
       : path_(path), pages_(cache_, options) {
     while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
     cache_ = wanted;
+    require_layers(path_, cache_.layers, [this](std::uint32_t layer) {
+      return std::filesystem::exists(path_ + "/" + file_of(layer));
+    });
     // All headers, before memory is taken for what the first one promises.
     for (std::size_t layer = 0; layer < cache_.layers.size(); ++layer) {
       const SafetensorsFile file(name_of(layer));

@@ -163,6 +163,9 @@ TEST_CASE("what does not fit is refused") {
     import.layers.push_back({2, import.layers[0].geometry, 0});
     CHECK(refused(import));
     import = import_of(good);
+    import.layers.pop_back();
+    CHECK(refused(import));
+    import = import_of(good);
     import.tokens = ids(7);  // too few
     CHECK(refused(import));
     import = import_of(good);
