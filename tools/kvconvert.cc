@@ -15,6 +15,7 @@ namespace {
 struct Options {
   std::string file, to, from, model, text, ids, dtype, values, backend;
   std::int64_t block = 0;
+  kv::StoreOptions store;
   int state_version = 0;
   bool no_rope = false, bos = false, no_bos = false, special = false;
   bool no_history = false;
@@ -25,7 +26,8 @@ struct Options {
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a kv stream (default: -); with --from a file or folder")
       ->type_name("FILE");
-  app.add_option("--to", o.to, "write this layout: npy, transformers, llamacpp, vllm")
+  app.add_option("--to", o.to,
+                 "write this layout: npy, transformers, llamacpp, vllm, hicache, lmcache")
       ->type_name("LAYOUT");
   app.add_option("--from", o.from, "read this layout and write a kv stream")
       ->type_name("LAYOUT")
@@ -35,12 +37,20 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: the layout's)")
       ->type_name("DTYPE");
   app.add_flag("--no-rope", o.no_rope, "npy: keys without RoPE, as kv streams have them");
-  app.add_option("--block", o.block, "vllm: tokens of a block (default: 128)")
+  app.add_option("--block", o.block, "vllm, hicache, lmcache: tokens of a block")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--backend", o.backend, "vllm: cpu (default) or gpu")
       ->type_name("NAME")
       ->check(CLI::IsMember({"cpu", "gpu"}));
+  app.add_option("--model-name", o.store.model_name,
+                 "hicache, lmcache: the model as the engine names it")
+      ->type_name("NAME");
+  app.add_option("--tp", o.store.tp, "hicache, lmcache: devices that share the heads (default: 1)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--seed", o.store.seed, "lmcache: its PYTHONHASHSEED (default: 0)")
+      ->type_name("TEXT");
   app.add_option("--values", o.values, "llamacpp: columns (default), or rows for flash attention")
       ->type_name("ORDER")
       ->check(CLI::IsMember({"columns", "rows"}));
@@ -70,6 +80,9 @@ kv::LayoutOptions layout_options(const Options& o) {
     options.llama.emplace();
     options.llama->columns = o.values != "rows";
     if (o.state_version > 0) options.llama->version = static_cast<std::uint32_t>(o.state_version);
+  }
+  if (!o.store.model_name.empty() || o.store.tp != 1 || o.store.seed != "0") {
+    options.store = o.store;
   }
   if (o.block > 0 || !o.backend.empty())
     options.blocks = kv::BlockOptions{o.block, o.backend != "gpu"};

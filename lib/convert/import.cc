@@ -40,6 +40,9 @@ void import_cache(const std::string& path, const Layout& layout, const LayoutOpt
   LayoutCache wanted;
   wanted.model = import.model;
   wanted.layers = import.layers;
+  if (layout.asks_for_tokens && !import.tokens) {
+    fail_usage("{}: files are found by their tokens; give --ids or --text", layout.name);
+  }
   const std::unique_ptr<LayoutReader> reader = layout.reader(path, wanted, options);
   const LayoutCache& cache = reader->cache();
   if (import.tokens) {

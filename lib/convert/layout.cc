@@ -26,8 +26,8 @@ void LayoutReader::take_tokens(std::span<const std::int32_t> ids) {
 }
 
 std::span<const Layout> layouts() {
-  static const std::vector<Layout> all = {npy_layout(), transformers_layout(), llamacpp_layout(),
-                                          vllm_layout()};
+  static const std::vector<Layout> all = {npy_layout(),  transformers_layout(), llamacpp_layout(),
+                                          vllm_layout(), hicache_layout(),      lmcache_layout()};
   return all;
 }
 
@@ -52,6 +52,10 @@ LayoutOptions complete(const Layout& layout, LayoutOptions options) {
     if (!options.blocks) options.blocks = layout.blocks;
     if (options.blocks->tokens == 0) options.blocks->tokens = layout.blocks->tokens;
   }
+  if (options.store && !layout.store) {
+    fail_usage("--tp, --model-name, --seed: hicache and lmcache have these, not {}", layout.name);
+  }
+  if (layout.store && !options.store) options.store.emplace();
   return options;
 }
 

@@ -39,12 +39,20 @@ struct BlockOptions {
   bool cpu = true;          // vllm: pages as its kernels for processors have them, else for GPUs
 };
 
+// Of stores whose files are named by model and device.
+struct StoreOptions {
+  std::string model_name;  // as the engine was started with
+  int tp = 1;              // devices that share the heads
+  std::string seed = "0";  // lmcache: PYTHONHASHSEED
+};
+
 // What the user asked of a layout; see kvconvert(1). Options that a layout has not are refused.
 struct LayoutOptions {
   std::optional<DType> dtype;          // default: the layout's
   std::optional<bool> rope;            // npy: whether RoPE is applied to the keys
   std::optional<LlamaOptions> llama;   // llamacpp, on the way out
-  std::optional<BlockOptions> blocks;  // vllm; a block of 0 tokens: the default
+  std::optional<BlockOptions> blocks;  // vllm, hicache, lmcache; a block of 0 tokens: the default
+  std::optional<StoreOptions> store;   // hicache, lmcache
 };
 
 // Where a cache goes: a file, or a folder that appears whole or not at all.
@@ -82,10 +90,12 @@ struct Layout {
   std::string_view name;
   bool folder = false;                 // else one file
   bool needs_tokens = false;           // their ids
+  bool asks_for_tokens = false;        // on the way in: nothing is found without
   bool from_first_token = false;       // only caches that begin at position 0
   bool can_leave_rope = false;         // keys with or without RoPE
   bool llama = false;                  // has LlamaOptions
   std::optional<BlockOptions> blocks;  // whole blocks only; the defaults
+  bool store = false;                  // has StoreOptions
   std::optional<DType> default_dtype;  // nothing: as in the cache
   std::vector<DType> dtypes;           // that it can hold
 

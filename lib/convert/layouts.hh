@@ -9,5 +9,7 @@ Layout npy_layout();
 Layout transformers_layout();
 Layout llamacpp_layout();
 Layout vllm_layout();
+Layout hicache_layout();
+Layout lmcache_layout();
 
 }  // namespace kv

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 namespace kv {
 
 inline void import_any(const char* layout, const std::string& path, std::int64_t block = 0) {
@@ -22,6 +24,17 @@ inline void import_any(const char* layout, const std::string& path, std::int64_t
     import_cache(path, layout_by_name(layout), options, import, nowhere);
   } catch (const Error&) {
   }
+}
+
+// A folder for as long as the program runs.
+inline const std::string& scratch_folder() {
+  struct Folder {
+    std::string path = std::filesystem::temp_directory_path() / "kv_fuzz_XXXXXX";
+    Folder() { path = mkdtemp(path.data()); }
+    ~Folder() { std::filesystem::remove_all(path); }
+  };
+  static const Folder folder;
+  return folder.path;
 }
 
 // Bytes that have a name for as long as this lives.

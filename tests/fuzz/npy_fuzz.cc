@@ -2,7 +2,6 @@
 #include "layout_fuzz.hh"
 
 #include <array>
-#include <filesystem>
 #include <fstream>
 
 namespace {
@@ -32,10 +31,7 @@ std::array<File, 4> sound() {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   static const std::array<File, 4> files = sound();
-  static const std::string folder = [] {
-    std::string name = std::filesystem::temp_directory_path() / "kv_npy_fuzz_XXXXXX";
-    return std::string(mkdtemp(name.data()));
-  }();
+  const std::string& folder = kv::scratch_folder();
   for (std::size_t i = 0; i < files.size(); ++i) {
     std::ofstream file(folder + "/" + files[i].first, std::ios::binary | std::ios::trunc);
     if (i == data[0] % files.size()) {

@@ -1,13 +1,8 @@
 // Layers of vLLM's connector.
 #include "layout_fuzz.hh"
 
-#include <filesystem>
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::string folder = [] {
-    std::string name = std::filesystem::temp_directory_path() / "kv_vllm_fuzz_XXXXXX";
-    return std::string(mkdtemp(name.data()));
-  }();
+  const std::string& folder = kv::scratch_folder();
   const kv::NamedBytes file(data, size);
   if (!file.whole()) return 0;
   const std::string link = folder + "/model.layers.0.self_attn.attn.safetensors";
