@@ -4,12 +4,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 
 namespace {
 
 void write_synthetic(std::uint32_t layers, std::int64_t tokens) {
   kv::Meta meta;
   meta.model.name = "synthetic";
+  meta.model.architecture = "llama";
   meta.token_count = tokens;
   for (std::uint32_t i = 0; i < layers; ++i) {
     kv::LayerMeta layer;
@@ -27,7 +29,9 @@ void write_synthetic(std::uint32_t layers, std::int64_t tokens) {
   const kv::TensorView tensor{kv::DType::kBF16, {tokens, 8, 128}, std::as_bytes(std::span(words))};
   kv::Output output = kv::Output::create("-", false);
   kv::Writer writer(output);
-  writer.begin_member(meta, {});
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens));
+  std::iota(ids.begin(), ids.end(), 0);
+  writer.begin_member(meta, ids);
   for (const auto& [layer, kind] : meta.tensors()) writer.write_raw(kind, layer, tensor);
   writer.end_member();
   output.commit();

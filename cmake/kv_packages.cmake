@@ -5,7 +5,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 foreach(module zstd=libzstd xxhash=libxxhash pcre2=libpcre2-8 sentencepiece=sentencepiece
-               utf8proc=libutf8proc hwy=libhwy sodium=libsodium)
+               utf8proc=libutf8proc hwy=libhwy sodium=libsodium crypto=libcrypto)
   string(REPLACE "=" ";" module ${module})
   list(POP_FRONT module name)
   if(NOT TARGET PkgConfig::${name})

@@ -74,7 +74,12 @@ void SafetensorsFile::parse(const std::string& name) {
 
   std::vector<Extent> extents;
   for (const auto& [key, entry] : header.items()) {
-    if (key == "__metadata__") continue;
+    if (key == "__metadata__") {
+      for (const auto& [name_of, text_of] : entry.items()) {
+        if (text_of.is_string()) metadata_[name_of] = text_of.get<std::string>();
+      }
+      continue;
+    }
     // Clang 14 captures no structured bindings.
     const auto bad = [&name, &tensor = key](const char* what) {
       fail_input("{}: tensor '{}': {}", name, tensor, what);
@@ -104,10 +109,11 @@ void SafetensorsFile::parse(const std::string& name) {
     if (extent.begin > extent.end || extent.end > data.size()) bad("lies outside the file");
     if (extent.end - extent.begin != size) bad("size and shape do not agree");
     extents.push_back(extent);
-    if (type->weight_type < 0) continue;
-    view.type = static_cast<WeightType>(type->weight_type);
     view.bytes =
         data.subspan(static_cast<std::size_t>(extent.begin), static_cast<std::size_t>(size));
+    entries_.push_back({key, dtype, view.shape, view.bytes});
+    if (type->weight_type < 0) continue;
+    view.type = static_cast<WeightType>(type->weight_type);
     tensors_.push_back(std::move(view));
   }
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
@@ -119,6 +125,14 @@ void SafetensorsFile::parse(const std::string& name) {
     at = extent.end;
   }
   if (at != data.size()) fail_input("{}: {} bytes behind the last tensor", name, data.size() - at);
+}
+
+const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
+  // As nlohmann's objects are sorted, so are the entries.
+  const auto at = std::lower_bound(
+      entries_.begin(), entries_.end(), name,
+      [](const SafetensorsEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+  return at != entries_.end() && at->name == name ? &*at : nullptr;
 }
 
 }  // namespace kv

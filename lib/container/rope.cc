@@ -42,31 +42,6 @@ struct Ramp {
   double at(double pair) const { return std::clamp((pair - low) / (high - low), 0.0, 1.0); }
 };
 
-// Computed in double and rounded, so that machines agree whatever their libraries.
-void turn(const Rope& rope, std::uint64_t first_position, std::int64_t heads, std::int64_t dim,
-          std::span<float> rows, bool back) {
-  const std::vector<float> frequencies = rope_frequencies(rope, dim);
-  const std::size_t half = frequencies.size(), row = static_cast<std::size_t>(heads * dim);
-  std::vector<float> cosines(half), sines(half);
-  for (std::size_t begin = 0; begin < rows.size(); begin += row) {
-    const auto position = static_cast<float>(first_position + begin / row);
-    for (std::size_t i = 0; i < half; ++i) {
-      const double angle = position * frequencies[i];  // an f32 product
-      const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
-      const double factor = rope.attention_factor;
-      cosines[i] = static_cast<float>(back ? cosine / factor : cosine * factor);
-      sines[i] = static_cast<float>(back ? sine / factor : sine * factor);
-    }
-    for (float* head = &rows[begin]; head < &rows[begin] + row; head += dim) {
-      for (std::size_t i = 0; i < half; ++i) {
-        const float a = head[i], b = head[half + i];
-        head[i] = a * cosines[i] - b * sines[i];
-        head[half + i] = b * cosines[i] + a * sines[i];
-      }
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim) {
@@ -97,14 +72,66 @@ std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim) {
   return frequencies;
 }
 
+// Computed in double and rounded, so that machines agree whatever their libraries.
+RopeTable::RopeTable(const Rope& rope, std::int64_t dim, std::uint64_t first_position,
+                     std::int64_t positions, Turn turn)
+    : half_(static_cast<std::size_t>(dim / 2)) {
+  const std::vector<float> frequencies = rope_frequencies(rope, dim);
+  const bool back = turn == Turn::kBack;
+  const double factor = rope.attention_factor;
+  cosines_.resize(half_ * static_cast<std::size_t>(positions));
+  sines_.resize(cosines_.size());
+  for (std::size_t at = 0; at < cosines_.size(); ++at) {
+    const auto position = static_cast<float>(first_position + at / half_);
+    const double angle = position * frequencies[at % half_];  // an f32 product
+    const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
+    cosines_[at] = static_cast<float>(back ? cosine / factor : cosine * factor);
+    sines_[at] = static_cast<float>(back ? sine / factor : sine * factor);
+  }
+}
+
+void RopeTable::turn(std::int64_t first, std::int64_t heads, std::span<float> rows) const {
+  const std::size_t row = static_cast<std::size_t>(heads) * half_ * 2;
+  if (row == 0) return;
+  const float* cosine = cosines_.data() + static_cast<std::size_t>(first) * half_;
+  const float* sine = sines_.data() + static_cast<std::size_t>(first) * half_;
+  for (std::size_t begin = 0; begin < rows.size(); begin += row, cosine += half_, sine += half_) {
+    for (float* head = &rows[begin]; head < &rows[begin] + row; head += 2 * half_) {
+      for (std::size_t i = 0; i < half_; ++i) {
+        const float a = head[i], b = head[half_ + i];
+        head[i] = a * cosine[i] - b * sine[i];
+        head[half_ + i] = b * cosine[i] + a * sine[i];
+      }
+    }
+  }
+}
+
+namespace {
+
+// A few positions at a time: the table stays small.
+void turn_rows(const Rope& rope, std::uint64_t first_position, std::int64_t heads, std::int64_t dim,
+               std::span<float> rows, RopeTable::Turn turn) {
+  constexpr std::int64_t kPositions = 64;
+  const auto row = static_cast<std::size_t>(heads * dim);
+  for (std::size_t begin = 0; begin < rows.size(); begin += row * kPositions) {
+    const std::span<float> part =
+        rows.subspan(begin, std::min(row * kPositions, rows.size() - begin));
+    const RopeTable table(rope, dim, first_position + begin / row,
+                          static_cast<std::int64_t>(part.size() / row), turn);
+    table.turn(0, heads, part);
+  }
+}
+
+}  // namespace
+
 void rotate_keys(const Rope& rope, std::uint64_t first_position, std::int64_t heads,
                  std::int64_t dim, std::span<float> rows) {
-  turn(rope, first_position, heads, dim, rows, false);
+  turn_rows(rope, first_position, heads, dim, rows, RopeTable::Turn::kForth);
 }
 
 void unrotate_keys(const Rope& rope, std::uint64_t first_position, std::int64_t heads,
                    std::int64_t dim, std::span<float> rows) {
-  turn(rope, first_position, heads, dim, rows, true);
+  turn_rows(rope, first_position, heads, dim, rows, RopeTable::Turn::kBack);
 }
 
 }  // namespace kv

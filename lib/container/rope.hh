@@ -12,6 +12,21 @@ namespace kv {
 // Radians a position for each of the dim / 2 pairs, rounded to f32 as model code keeps them.
 std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim);
 
+// The turns of consecutive positions, for many keys of them: of several layers, by several threads.
+class RopeTable {
+ public:
+  enum class Turn { kForth, kBack };
+  RopeTable(const Rope& rope, std::int64_t dim, std::uint64_t first_position,
+            std::int64_t positions, Turn turn);
+
+  // `rows` are keys [tokens][heads][dim], the first of position first_position + first.
+  void turn(std::int64_t first, std::int64_t heads, std::span<float> rows) const;
+
+ private:
+  std::size_t half_;
+  std::vector<float> cosines_, sines_;  // [positions][dim / 2]
+};
+
 // `rows` are keys [tokens][heads][dim] of consecutive positions; each is turned in place, in f32.
 // `dim` is even. Un-rotating gives the keys back but for roundings of f32, and numbers that are
 // not finite where `attention_factor` is 0.

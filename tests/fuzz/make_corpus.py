@@ -182,9 +182,113 @@ def chat_seeds():
     yield "operands", b"{{+'[INST]'++content+}}{{ content + '[INST]' + content }}{{'[INST]' + \"eos_token\"}}"
 
 
+def npy(descr, shape, data, order="False", version=1, more=""):
+    head = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, {more}}}\n".encode()
+    size = struct.pack("<H" if version == 1 else "<I", len(head))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + head + data
+
+
+def npy_seeds():
+    """The first byte: 0 for keys, 1 for values, 2 for tokens, 3 for meta.json."""
+    meta = {"format": "kvtools npy 1", "rope_applied": True, "token_count": 2, "first_position": 0}
+    yield "keys", b"\0" + npy("<f4", "(2, 1, 4)", bytes(32))
+    yield "keys_f2", b"\0" + npy("<f2", "(2, 1, 4)", bytes(16), version=2)
+    yield "keys_wide", b"\0" + npy("<f4", "(2, 1, 8)", bytes(64))
+    yield "values", b"\1" + npy("<f2", "(2, 1, 2)", bytes(8), version=3)
+    yield "fortran", b"\0" + npy("<f4", "(2, 1, 4)", bytes(32), order="True")
+    yield "big_endian", b"\0" + npy(">f4", "(2, 1, 4)", bytes(32))
+    yield "wraps", b"\0" + npy("<f4", "(4294967296, 4294967296, 4)", bytes(32))
+    yield "negative", b"\0" + npy("<f4", "(-2, 1, 4)", bytes(32))
+    yield "twice", b"\0" + npy("<f4", "(2, 1, 4)", bytes(32), more="'descr': '<f4'")
+    yield "scalar", b"\0" + npy("<f4", "()", bytes(4))
+    yield "short", b"\0" + npy("<f4", "(2, 1, 4)", bytes(31))
+    yield "tokens", b"\2" + npy("<i4", "(2,)", struct.pack("<2i", 1, 2))
+    yield "tokens_wide", b"\2" + npy("<i8", "(2,)", struct.pack("<2q", 1, 1 << 40))
+    yield "meta", b"\3" + json.dumps(meta).encode()
+    yield "meta_many", b"\3" + json.dumps({**meta, "token_count": 1 << 26}).encode()
+    yield "meta_later", b"\3" + json.dumps({**meta, "first_position": 1 << 52}).encode()
+
+
+def llama_state(tokens=2, version=3, columns=0, layers=1, kind=1, row=8, cells=None, positions=None,
+                sequences=1, tail=b""):
+    """Of a layer with one head, keys of 4 and values of 2."""
+    size = {0: 4, 1: 2, 30: 2}.get(kind, 2)
+    positions = range(tokens) if positions is None else positions
+    file = struct.pack("<III", 0x67677371, version, tokens) + struct.pack(f"<{tokens}i", *range(tokens))
+    file += struct.pack("<II", 1, tokens if cells is None else cells)
+    file += b"".join(struct.pack("<iIi", p, sequences, 0) for p in positions)
+    file += struct.pack("<II", columns, layers) + struct.pack("<iQ", kind, row) + bytes(tokens * 4 * size)
+    file += struct.pack("<iII", kind, size, 2) if columns else struct.pack("<iQ", kind, 2 * size)
+    return file + bytes(tokens * 2 * size) + tail
+
+
+def llama_seeds():
+    yield "rows", llama_state()
+    yield "columns", llama_state(columns=1)
+    yield "f32", llama_state(kind=0, row=16)
+    yield "bf16", llama_state(kind=30, version=2)
+    yield "q8_0", llama_state(kind=8)
+    yield "later", llama_state(positions=[7, 8])
+    yield "gap", llama_state(positions=[7, 9])
+    yield "negative", llama_state(positions=[-1, 0])
+    yield "last", llama_state(positions=[(1 << 31) - 1, -(1 << 31)])
+    yield "cells", llama_state(cells=3)
+    yield "sequences", llama_state(sequences=2)
+    yield "layers", llama_state(layers=2)
+    yield "row", llama_state(row=16)
+    yield "version", llama_state(version=4)
+    yield "behind", llama_state(tail=b"\0")
+    yield "many", llama_state()[:8] + struct.pack("<I", 0xFFFFFFFF)
+
+
+def transformers_seeds():
+    def cache(tokens=2, heads=1, batch=1, kind="BF16", ids=(1, 2), metadata=None):
+        n = tokens * heads * batch * 2
+        head = {"__metadata__": metadata or {"format": "pt"},
+                "keys.0": tensor(kind, [batch, heads, tokens, 4], 0, 4 * n),
+                "values.0": tensor(kind, [batch, heads, tokens, 2], 4 * n, 6 * n),
+                "input_ids": tensor("I64", [1, len(ids)], 6 * n, 6 * n + 8 * len(ids))}
+        return safetensors(head, bytes(6 * n) + struct.pack(f"<{len(ids)}q", *ids))
+
+    yield "plain", cache()
+    yield "heads", cache(heads=2)
+    yield "batch", cache(batch=2)
+    yield "f16", cache(kind="F16", metadata={"first_position": "9"})
+    yield "position", cache(metadata={"first_position": "-9"})
+    yield "fingerprint", cache(metadata={"fingerprint": "b" * 32})
+    yield "ids", cache(ids=(1,))
+    yield "id", cache(ids=(1, 1 << 40))
+    yield "none", cache(tokens=0, ids=())
+
+
+def vllm_seeds():
+    def page(shape, kind="BF16", name="kv_cache"):
+        size = 2
+        for extent in shape:
+            size *= extent
+        return safetensors({name: tensor(kind, shape, 0, size)}, bytes(size))
+
+    yield "blocks", page([4, 1, 6])
+    yield "no_block", page([3, 1, 6])
+    yield "none", page([0, 1, 6])
+    yield "heads", page([4, 2, 6])
+    yield "flat", page([24])
+    yield "name", page([4, 1, 6], name="kv")
+    yield "f16", page([2, 1, 6], kind="F16")
+    yield "integers", page([2, 1, 6], kind="I16")
+
+
+def ids_seeds():
+    for name, text in {"lines": "1\n2\n", "list": "[1, 2]", "blanks": " 1 2 ", "empty": " ", "open": "[1",
+                       "comma": "1,,2", "large": "2147483648", "negative": "-1", "word": "1x"}.items():
+        yield name, text.encode()
+
+
 def main(folder):
     for target, seeds in (("gguf", gguf_seeds()), ("safetensors", safetensors_seeds()),
-                          ("tokenizer_json", tokenizer_seeds()), ("chat_template", chat_seeds())):
+                          ("tokenizer_json", tokenizer_seeds()), ("chat_template", chat_seeds()),
+                          ("npy", npy_seeds()), ("llama_state", llama_seeds()), ("ids", ids_seeds()),
+                          ("transformers", transformers_seeds()), ("vllm", vllm_seeds())):
         for name, data in seeds:
             assert len(data) < 4096, name
             path = folder / target / name

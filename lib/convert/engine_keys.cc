@@ -1,0 +1,135 @@
+#include "kv/convert/engine_keys.hh"
+
+#include "blake3.hh"
+
+#include <algorithm>
+#include <bit>
+
+namespace kv {
+namespace {
+
+// CBOR (RFC 8949), the little of it that keys are made of, in its shortest forms.
+class Cbor {
+ public:
+  void bytes(ByteView value) {
+    head(2, value.size());
+    out_.put_bytes(value);
+  }
+  void text(std::string_view value) {
+    head(3, value.size());
+    out_.put_bytes(as_bytes(value));
+  }
+  void array(std::size_t size) { head(4, size); }
+  void number(std::uint64_t value) { head(0, value); }
+  void null() { out_.put<std::uint8_t>(0xF6); }
+  const Bytes& out() const { return out_.bytes(); }
+
+ private:
+  void head(std::uint8_t major, std::uint64_t value) {
+    const auto first = static_cast<std::uint8_t>(major << 5);
+    if (value < 24) {
+      out_.put(static_cast<std::uint8_t>(first | value));
+      return;
+    }
+    const int size = value >> 8 == 0 ? 0 : value >> 16 == 0 ? 1 : value >> 32 == 0 ? 2 : 3;
+    out_.put(static_cast<std::uint8_t>(first | (24 + size)));
+    for (int at = 1 << size; at-- > 0;) out_.put(static_cast<std::uint8_t>(value >> (8 * at)));
+  }
+  ByteWriter out_;
+};
+
+// The array [hash before, [ids], nothing more], under SHA-256.
+Sha256 cbor_block(ByteView before, TokenIds ids) {
+  Cbor cbor;
+  cbor.array(3);
+  cbor.bytes(before);
+  cbor.array(ids.size());
+  for (const std::int32_t id : ids) cbor.number(static_cast<std::uint64_t>(id));
+  cbor.null();
+  return sha256(cbor.out());
+}
+
+Sha256 cbor_seed(std::string_view seed) {
+  Cbor cbor;
+  cbor.text(seed);
+  return sha256(cbor.out());
+}
+
+// SGLang: the hash before, in bytes, and the ids in four bytes each, the lowest first.
+Sha256 hicache_page(ByteView before, TokenIds ids) {
+  ByteWriter bytes;
+  bytes.put_bytes(before);
+  bytes.put_bytes(std::as_bytes(ids));
+  return sha256(bytes.bytes());
+}
+
+// LMCache's server: the same with the highest byte first, under BLAKE3.
+Sha256 blake3_chunk(ByteView before, TokenIds ids) {
+  ByteWriter bytes;
+  bytes.put_bytes(before);
+  for (const std::int32_t id : ids) {
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      bytes.put(static_cast<std::uint8_t>(static_cast<std::uint32_t>(id) >> shift));
+    }
+  }
+  return blake3(bytes.bytes());
+}
+
+// What its chain begins with where nobody chose a seed.
+Sha256 blake3_root() { return blake3(Bytes(12)); }
+
+}  // namespace
+
+std::span<const KeyFamily> key_families() {
+  static constexpr std::array<KeyFamily, 5> kAll = {{
+      {.name = "vllm", .block = 128, .whole_only = true},
+      {.name = "vllm-blocks", .block = 16, .seeded = true},
+      {.name = "lmcache", .block = 256, .seeded = true},
+      {.name = "lmcache-mp", .block = 256},
+      {.name = "hicache", .block = 64},
+  }};
+  return kAll;
+}
+
+const KeyFamily& key_family_by_name(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const KeyFamily& family : key_families()) {
+    if (family.name == name) return family;
+    names.push_back(family.name);
+  }
+  fail_usage("'{}': no engine of that name; give one of {}", name, fmt::join(names, ", "));
+}
+
+std::vector<EngineKey> engine_keys(const KeyFamily& family, TokenIds ids, std::int64_t block,
+                                   std::string_view seed) {
+  const auto size = static_cast<std::size_t>(block);
+  const std::size_t blocks = ids.size() / size;
+  if (blocks == 0) return {};
+  if (family.whole_only) {
+    const auto tokens = static_cast<std::int64_t>(blocks * size);
+    return {{tokens, vllm_folder(ids.first(blocks * size))}};
+  }
+  std::vector<EngineKey> keys;
+  Sha256 hash = family.seeded                 ? cbor_seed(seed)
+                : family.name == "lmcache-mp" ? blake3_root()
+                                              : Sha256{};
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const TokenIds part = ids.subspan(i * size, size);
+    if (family.seeded) {
+      hash = cbor_block(hash, part);
+    } else if (family.name == "lmcache-mp") {
+      hash = blake3_chunk(hash, part);
+    } else {
+      hash = hicache_page(i == 0 ? ByteView() : ByteView(hash), part);
+    }
+    keys.push_back({static_cast<std::int64_t>((i + 1) * size), hex(hash)});
+  }
+  return keys;
+}
+
+std::string vllm_folder(TokenIds ids) {
+  const std::vector<std::int64_t> wide(ids.begin(), ids.end());
+  return md5_hex(std::as_bytes(std::span(wide)));
+}
+
+}  // namespace kv

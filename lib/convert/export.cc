@@ -1,0 +1,135 @@
+#include "key_rows.hh"
+#include "kv/codec/codec.hh"
+#include "kv/codec/decoded_source.hh"
+#include "kv/convert/convert.hh"
+
+#include <algorithm>
+
+namespace kv {
+namespace {
+
+using format::Kind;
+
+DType chosen_dtype(const Layout& layout, const LayoutOptions& options, DType own) {
+  const DType dtype = options.dtype.value_or(layout.default_dtype.value_or(own));
+  if (std::find(layout.dtypes.begin(), layout.dtypes.end(), dtype) != layout.dtypes.end()) {
+    return dtype;
+  }
+  std::vector<std::string_view> names;
+  for (const DType known : layout.dtypes) names.push_back(dtype_name(known));
+  fail_usage("{} holds no {}; give --dtype with one of {}", layout.name, dtype_name(dtype),
+             fmt::join(names, ", "));
+}
+
+void require_exportable(const Meta& meta, const std::string& name, const Layout& layout) {
+  if (meta.layers.empty()) fail_input("{}: holds no layers", name);
+  if (meta.token_count == 0) fail_input("{}: holds no tokens", name);
+  for (const LayerMeta& layer : meta.layers) {
+    if (layer.latent_dim > 0) {
+      fail_input("{}: layer {} has latents (MLA), not K and V; no layout is known for them", name,
+                 layer.index);
+    }
+  }
+  if (layout.from_first_token && meta.first_position != 0) {
+    fail_input(
+        "{}: begins at position {}; {} looks for caches from the first token on: join it "
+        "with what stands before (kvcat --join)",
+        name, meta.first_position, layout.name);
+  }
+}
+
+// The rows of a layer, put together from tiles.
+class Rows {
+ public:
+  Rows(const Meta& meta, const LayoutCache& cache, bool turn, int threads)
+      : meta_(meta), cache_(cache), turn_(turn), keys_(cache, RopeTable::Turn::kForth, threads) {}
+
+  void begin(std::size_t layer) {
+    layer_ = layer;
+    for (const Kind kind : {Kind::kK, Kind::kV}) of(kind).resize(cache_.size_bytes(layer, kind));
+  }
+  void put(const Tile& tile, const std::string& place) {
+    const auto first = static_cast<std::int64_t>(tile.header.token_begin);
+    if (first >= cache_.token_count) return;
+    TensorView view = decoded_tile(meta_, tile, place, scratch_);
+    view = view.tokens(0, std::min(view.shape[0], cache_.token_count - first));
+    const std::size_t row = cache_.shape(layer_, tile.header.kind).row_bytes();
+    const std::span<std::byte> to = std::span(of(tile.header.kind))
+                                        .subspan(static_cast<std::size_t>(first) * row,
+                                                 static_cast<std::size_t>(view.shape[0]) * row);
+    if (turn_ && tile.header.kind == Kind::kK) {
+      keys_.turned(layer_, first, view.bytes, view.dtype, to, cache_.dtype);
+    } else {
+      keys_.converted(view.bytes, view.dtype, to, cache_.dtype);
+    }
+  }
+  Bytes& of(Kind kind) { return kind == Kind::kK ? key_rows_ : value_rows_; }
+
+ private:
+  const Meta& meta_;
+  const LayoutCache& cache_;
+  bool turn_;
+  KeyRows keys_;
+  std::size_t layer_ = 0;
+  Bytes key_rows_, value_rows_, scratch_;
+};
+
+}  // namespace
+
+ExportReport export_cache(TileSource& source, const Layout& layout, const LayoutTarget& target,
+                          const LayoutOptions& given, int threads) {
+  const LayoutOptions options = complete(layout, given);
+  DecodedSource decoded(source, {}, {}, threads);
+  const std::optional<Meta> meta = decoded.next_member();
+  if (!meta) fail_input("{}: empty, no cache", source.name());
+  require_exportable(*meta, source.name(), layout);
+  const bool rope = options.rope.value_or(true);
+  if (meta->rope_applied && !rope) {
+    fail_input("{}: keys have RoPE applied; import it again without", source.name());
+  }
+  LayoutCache cache = {
+      meta->model,    meta->layers,      chosen_dtype(layout, options, meta->dtype),
+      rope,           meta->token_count, meta->first_position,
+      source.tokens()};
+  if (layout.needs_tokens && cache.tokens.empty()) {
+    fail_input("{}: has no token ids, which {} needs", source.name(), layout.name);
+  }
+  if (options.blocks) {
+    cache.token_count -= cache.token_count % options.blocks->tokens;
+    if (cache.token_count == 0) {
+      fail_input("{}: {} tokens are less than a block of {}", source.name(), meta->token_count,
+                 options.blocks->tokens);
+    }
+    cache.tokens.resize(static_cast<std::size_t>(cache.token_count));
+  }
+  ExportReport report{cache.token_count, meta->token_count, !meta->hidden_layers.empty(),
+                      !source.importance().empty()};
+
+  const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, target, options);
+  Rows rows(*meta, cache, rope && !meta->rope_applied, threads);
+  std::size_t layer = 0;
+  bool begun = false;
+  const auto end_layer = [&] {
+    writer->write_layer(layer, rows.of(Kind::kK), rows.of(Kind::kV));
+    ++layer;
+    begun = false;
+  };
+  while (const std::optional<Tile> tile = decoded.next_tile()) {
+    if (tile->header.kind != Kind::kK && tile->header.kind != Kind::kV) continue;
+    if (begun && tile->header.layer != cache.layers[layer].index) end_layer();
+    if (!begun) rows.begin(layer);
+    begun = true;
+    rows.put(*tile, fmt::format("{}: byte {}", source.name(), tile->frame_offset));
+  }
+  end_layer();
+  if (decoded.next_member()) {
+    fail_input(
+        "{}: holds several members; take one (kvcat --members), or join the parts of one "
+        "cache (kvcat --join)",
+        source.name());
+  }
+  writer->commit();
+  return report;
+}
+
+}  // namespace kv

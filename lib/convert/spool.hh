@@ -1,0 +1,21 @@
+#pragma once
+// Bytes that come before their place in a file does. Private to the folder.
+
+#include "kv/base/file.hh"
+
+namespace kv {
+
+// An unnamed file in $TMPDIR, gone with the process.
+class Spool {
+ public:
+  Spool();
+  void write(ByteView bytes) { output_.write(bytes); }
+  // All of it, once.
+  void copy_to(Output& output);
+
+ private:
+  Fd fd_;
+  Output output_;
+};
+
+}  // namespace kv

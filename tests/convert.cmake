@@ -1,0 +1,8 @@
+kv_test(convert LIBS kv_convert nlohmann_json::nlohmann_json)
+kv_test(convert_damage LIBS kv_convert)
+foreach(name convert convert_damage)
+  target_compile_definitions(${name}_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
+endforeach()
+foreach(name npy llama_state transformers vllm ids)
+  kv_fuzz(${name} LIBS kv_convert)
+endforeach()

@@ -1,0 +1,131 @@
+"""Records what engines write, for the ordinary tests: record.py FOLDER
+
+A tiny random Llama model, the same in both: llama.state is what llama_state_seq_save_file() of
+llama-cpp-python wrote of 20 tokens without flash attention, llama_rows.state with it;
+transformers.safetensors is the DynamicCache that transformers filled, f32, saved by
+examples/transformers_cache.py. keys.json: what Python's cbor2, hashlib and blake3 make of token
+ids. versions.txt says which versions these were.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+import blake3
+import cbor2
+import gguf
+import llama_cpp
+import numpy as np
+import torch
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests" / "peers")]
+import transformers_cache  # noqa: E402
+from gguf_model import interleaved  # noqa: E402
+
+CONFIG = LlamaConfig(vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+                     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)
+IDS = [(7 * i * i + 3) % 96 for i in range(20)]
+
+
+def write_gguf(path, weights):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(CONFIG.max_position_embeddings)
+    writer.add_embedding_length(CONFIG.hidden_size)
+    writer.add_block_count(CONFIG.num_hidden_layers)
+    writer.add_feed_forward_length(CONFIG.intermediate_size)
+    writer.add_head_count(CONFIG.num_attention_heads)
+    writer.add_head_count_kv(CONFIG.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(CONFIG.rms_norm_eps)
+    writer.add_rope_freq_base(CONFIG.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(CONFIG.hidden_size // CONFIG.num_attention_heads)
+    writer.add_vocab_size(CONFIG.vocab_size)
+    writer.add_tokenizer_model("no_vocab")
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, CONFIG.num_hidden_layers)
+    for name, weight in weights.items():
+        rows = weight.numpy()
+        if ".q_proj." in name:
+            rows = interleaved(rows, CONFIG.num_attention_heads)
+        if ".k_proj." in name:
+            rows = interleaved(rows, CONFIG.num_key_value_heads)
+        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(rows))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama_state(model, path, flash):
+    kind = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx, params.n_threads, params.flash_attn_type = 64, 1, kind
+    context = llama_cpp.llama_init_from_model(model, params)
+    ids = (llama_cpp.llama_token * len(IDS))(*IDS)
+    assert llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(ids, len(IDS))) == 0
+    assert llama_cpp.llama_state_seq_save_file(context, str(path).encode(), 0, ids, len(IDS)) > 0
+    llama_cpp.llama_free(context)
+
+
+def keys():
+    ids = [(i * 2654435761 >> 7) % 150000 for i in range(600)]
+
+    def sha256_cbor(value):
+        return hashlib.sha256(cbor2.dumps(value, canonical=True)).digest()
+
+    def chain(block, root, step):
+        out, before = [], root
+        for begin in range(0, len(ids) - block + 1, block):
+            before = step(before, tuple(ids[begin:begin + block]))
+            out.append(before.hex())
+        return out
+
+    def cbor_step(before, part):
+        return sha256_cbor((before, part, None))
+
+    def page(before, part):
+        return hashlib.sha256(before + struct.pack(f"<{len(part)}I", *part)).digest()
+
+    def blake(before, part):
+        return blake3.blake3(before + struct.pack(f">{len(part)}I", *part)).digest()
+
+    return {"ids": ids, "seed": "0",
+            "vllm": [hashlib.md5(np.array(ids[:512], np.int64).tobytes()).hexdigest()],
+            "vllm-blocks": chain(16, sha256_cbor("0"), cbor_step),
+            "lmcache": chain(256, sha256_cbor("0"), cbor_step),
+            "lmcache-mp": chain(256, blake3.blake3(bytes(12)).digest(), blake),
+            "hicache": chain(64, b"", page)}
+
+
+def main():
+    folder = Path(sys.argv[1])
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(CONFIG).eval()
+    with torch.no_grad():
+        # As initialised, keys would be so small that rounding is all there is.
+        for name, weight in model.named_parameters():
+            if "norm" not in name:
+                weight.mul_(8)
+    cache = DynamicCache()
+    ids = torch.tensor([IDS])
+    with torch.no_grad():
+        model(ids, past_key_values=cache)
+    transformers_cache.save(folder / "transformers.safetensors", cache, ids)
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "tiny.gguf"
+        write_gguf(path, model.state_dict())
+        llama = llama_cpp.llama_model_load_from_file(
+            str(path).encode(), llama_cpp.llama_model_default_params())
+        for name, flash in (("llama.state", False), ("llama_rows.state", True)):
+            llama_state(llama, folder / name, flash)
+    (folder / "keys.json").write_text(json.dumps(keys()) + "\n")
+    packages = ("llama-cpp-python", "transformers", "torch", "safetensors", "cbor2", "blake3")
+    (folder / "versions.txt").write_text("Made by tests/engines/record.py with\n" + "".join(
+        f"{name} {importlib.metadata.version(name)}\n" for name in packages))
+
+
+main()
