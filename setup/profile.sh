@@ -9,10 +9,11 @@ levels=${2:-2}
 profiles=$deps/profiles texts=$deps/texts/mixed.jsonl
 tokens=16384  # a minute for the first level; twice as many would save about 4 % of a file
 margin=4      # nobody codes these texts: others' coefficients are wider
+made=2        # grows when kvcalibrate makes better ones of the same texts
 calibrate=$build/tools/kvcalibrate
 [ -x "$calibrate" ] || { say "no profile: there is no kvcalibrate without LibTorch"; exit 0; }
 source "$root/setup/model.sh"
-key=$(cat "$root/setup/calibration_texts.py" <(echo "$model_sha256 $tokens $margin") | sha256sum)
+key=$(cat "$root/setup/calibration_texts.py" <(echo "$model_sha256 $tokens $margin $made") | sha256sum)
 
 todo=()
 for level in ${levels//,/ }; do

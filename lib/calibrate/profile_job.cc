@@ -30,12 +30,22 @@ class Job {
   void run(const std::function<void(Profile&, double)>& on_profile) {
     spread_ = steps_from_rms(samples_, kSpread);
     StepTable balanced;
-    if (options_.sensitivity) balanced = balanced_steps(spread_, sensitivities(), 1);
+    std::map<StepTable::key_type, int> even;
+    if (options_.sensitivity) {
+      const auto [by_importance, evenly] = sensitivities();
+      balanced = balanced_steps(spread_, by_importance, 1);
+      for (const auto& [tensor, divergence] : by_importance) {
+        even[tensor] = even_step(divergence, evenly.at(tensor));
+      }
+    }
     for (const int level : options_.levels) {
       phase(fmt::format("level {}: fitting", level));
       StepTable steps = options_.sensitivity ? balanced : spread_;
       for (auto& [tensor, step] : steps) step *= share_of(level);
       CalibrateResult result = fit(level, steps, samples_.fitted());
+      for (TensorProfile& tensor : result.profile.tensors) {
+        tensor.even_step = even[{tensor.layer, tensor.kind}];
+      }
       if (options_.map && samples_.windows() > samples_.fitted()) {
         phase(fmt::format("level {}: measuring", level));
         result.profile.map = map_of(result.profile);
@@ -79,22 +89,26 @@ class Job {
     for (std::size_t w = 0; w < samples_.fitted(); ++w) {
       print.add_text(std::filesystem::path(samples_.path(w)).filename().string());
     }
-    print.add_text(fmt::format("3 {} {} {}", options_.restart, options_.layers_back,
+    print.add_text(fmt::format("4 {} {} {}", options_.restart, options_.layers_back,
                                dtype_name(session_.model->compute())));
     return fmt::format("{}/{}.errors", options_.work_dir, print.hex().substr(0, 16));
   }
 
-  StepTable sensitivities() const {
+  // Of errors by importance, and of even ones.
+  std::pair<StepTable, StepTable> sensitivities() const {
     const auto order = order_of(samples_.meta());
-    std::vector<double> numbers(order.size());
+    std::vector<double> numbers(2 * order.size());
     const std::string path = kept_path();
-    StepTable table;
+    std::pair<StepTable, StepTable> tables;
     if (std::filesystem::exists(path)) {
       Input input = Input::open(path);
       const auto bytes = std::as_writable_bytes(std::span(numbers));
       if (input.read(bytes) != bytes.size()) fail_input("{}: too short; remove it", path);
-      for (std::size_t i = 0; i < order.size(); ++i) table[order[i]] = numbers[i];
-      return table;
+      for (std::size_t i = 0; i < order.size(); ++i) {
+        tables.first[order[i]] = numbers[i];
+        tables.second[order[i]] = numbers[order.size() + i];
+      }
+      return tables;
     }
     phase("fitting");
     const CalibrateResult first =
@@ -104,12 +118,17 @@ class Job {
     options.on_tensor = [&] {
       work(static_cast<double>(samples_.tokens(0)) * kProbeOf / tensors_);
     };
-    table = measure_sensitivity(session_, samples_, first.profile, options);
-    for (std::size_t i = 0; i < order.size(); ++i) numbers[i] = table.at(order[i]);
+    tables.first = measure_sensitivity(session_, samples_, first.profile, options);
+    options.even = true;
+    tables.second = measure_sensitivity(session_, samples_, first.profile, options);
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      numbers[i] = tables.first.at(order[i]);
+      numbers[order.size() + i] = tables.second.at(order[i]);
+    }
     Output output = Output::create(path, true);
     output.write(std::as_bytes(std::span(numbers)));
     output.commit();
-    return table;
+    return tables;
   }
 
   const Session& session_;
@@ -130,7 +149,7 @@ double profile_work(std::int64_t tokens, std::size_t fitted, std::size_t held_ou
   double work = 0;
   if (options.sensitivity) {
     work += a_window * of(std::min(kFirstFit, fitted)) * kFitToken;
-    work += a_window * of(std::min(SensitivityOptions{}.windows, fitted)) * kProbeOf;
+    work += 2 * a_window * of(std::min(SensitivityOptions{}.windows, fitted)) * kProbeOf;
   }
   double level = a_window * of(fitted) * kFitToken;
   if (options.map) level += a_window * of(held_out * MapOptions{}.steps.size()) * kPointToken;

@@ -117,6 +117,17 @@ Errors errors_of(const TensorProfile& profile, const std::vector<std::int8_t>& s
   return out;
 }
 
+// Errors alike in all tokens are measured at finer steps: where one token's would ruin all answers,
+// they would go on no further at the whole step.
+constexpr std::int8_t kFiner = 2;  // half octaves
+constexpr double kForFiner = 1 << kFiner;
+
+std::vector<std::int8_t> even_steps(std::size_t tokens) {
+  std::vector<std::int8_t> steps(tokens, -kFiner);
+  if (!steps.empty()) steps.front() = kExactStep;
+  return steps;
+}
+
 at::Tensor basis_of(const TensorProfile& profile) {
   const std::int64_t n = profile.channels;
   at::Tensor basis = at::empty({n, n}, at::TensorOptions(at::kFloat));
@@ -141,19 +152,26 @@ StepTable measure_sensitivity(const Session& session, const Samples& samples,
       const CachePart part =
           tensor->kind == format::Kind::kK ? CachePart::kKeys : CachePart::kValues;
       const auto importance = samples.importance(w, tensor->layer, tensor->kind);
-      const Errors errors = errors_of(
-          *tensor,
-          steps_from_importance(importance.first(static_cast<std::size_t>(probe.context()))));
+      const auto context = static_cast<std::size_t>(probe.context());
+      const Errors errors =
+          errors_of(*tensor, options.even ? even_steps(context)
+                                          : steps_from_importance(importance.first(context)));
       const at::Tensor uniform =
           at::rand(errors.reach.sizes(), random, at::TensorOptions(at::kFloat)) - 0.5;
       const at::Tensor noise = at::matmul(uniform * errors.reach, basis_of(*tensor).t());
-      sums[{tensor->layer, tensor->kind}] += probe.divergence(tensor->layer, part, noise) /
-                                             std::max(errors.active, 1e-3) /
-                                             static_cast<double>(windows);
+      sums[{tensor->layer, tensor->kind}] +=
+          (options.even ? kForFiner : 1) * probe.divergence(tensor->layer, part, noise) /
+          std::max(errors.active, 1e-3) / static_cast<double>(windows);
       if (options.on_tensor) options.on_tensor();
     }
   }
   return sums;
+}
+
+int even_step(double divergence, double even) {
+  constexpr double kFinest = -48, kCoarsest = 8;
+  const double octaves = 0.5 * std::log2(std::max(divergence, 1e-12) / std::max(even, 1e-12));
+  return static_cast<int>(std::lround(std::clamp(octaves * kOctave, kFinest, kCoarsest)));
 }
 
 StepTable balanced_steps(const StepTable& steps, const StepTable& divergence, double share) {

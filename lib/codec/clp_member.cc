@@ -178,10 +178,12 @@ void ClpMember::set_importance(const Importance& importance) {
   }
 }
 
-TileSteps ClpMember::steps_of(const format::TileHeader& tile, int base) const {
+TileSteps ClpMember::steps_of(const format::TileHeader& tile, const TensorProfile& profile,
+                              int base) const {
   TileSteps steps{.base = base};
   const auto found = steps_.find({tile.layer, tile.kind});
   if (found == steps_.end()) {
+    steps.base = std::clamp(base + profile.even_step, -kMostBaseStep, kMostBaseStep);
     steps.tokens.resize(tile.token_count);
     if (tile.token_begin == 0) steps.exact.push_back(0);
     return steps;
@@ -209,7 +211,8 @@ std::vector<OwnedTile> ClpMember::encode(std::vector<OwnedTile> raw, const ClpOp
       work.shape.bytes = work.tile->data;
       work.context = work.column->context_of(work.coder->profile(), work.place);
       work.decoded = &work.column->add(header.layer, header.kind);
-      work.coder->quantise(work.context, work.shape, steps_of(header, options.base_step), work.code,
+      work.coder->quantise(work.context, work.shape,
+                           steps_of(header, work.coder->profile(), options.base_step), work.code,
                            *work.decoded);
     }
   });

@@ -47,7 +47,7 @@ class ClpMember {
   void make_coders(std::vector<std::vector<Work>>& columns, const ClpCoders* encoders);
   void begin(Work& work);
   Bytes room(std::size_t size);
-  TileSteps steps_of(const format::TileHeader& tile, int base) const;
+  TileSteps steps_of(const format::TileHeader& tile, const TensorProfile& profile, int base) const;
 
   Meta meta_;
   std::string place_;

@@ -18,7 +18,7 @@ constexpr std::uint32_t kMaxJsonBytes = 16u << 20;
 constexpr std::int64_t kMaxChannels = 1 << 14;
 constexpr std::int64_t kMaxContexts = 5;
 constexpr std::uint8_t kMostLayersBack = 2;
-constexpr int kMostShift = 24, kMostGain = 15;
+constexpr int kMostShift = 24, kMostGain = 15, kMostEvenStep = 64;
 
 struct Header {
   std::array<std::uint8_t, 8> magic = kMagic;
@@ -55,6 +55,7 @@ json head_of(const Profile& profile) {
                                {"context", sources},
                                {"kind", std::string(1, static_cast<char>(tensor.kind))},
                                {"layer", tensor.layer}});
+    if (tensor.even_step != 0) head["tensors"].back()["even_step"] = tensor.even_step;
   }
   return head;
 }
@@ -120,6 +121,9 @@ void read_head(const json& head, const std::string& place, Profile& profile) {
     t.layer = static_cast<std::uint32_t>(entry.integer("layer", 0, format::kMaxLayers - 1));
     t.kind = kind_of(entry);
     t.channels = entry.integer("channels", 4, kMaxChannels);
+    if (entry.has("even_step")) {
+      t.even_step = static_cast<int>(entry.integer("even_step", -kMostEvenStep, kMostEvenStep));
+    }
     if (t.channels % 4 != 0) entry.refuse("channels", "is no multiple of 4");
     entry.each("context", [&](const JsonObject& source) {
       t.context.push_back(

@@ -30,6 +30,8 @@ struct TensorProfile {
   std::int64_t channels = 0;           // a multiple of 4
   std::vector<ContextSource> context;  // in the order of the predictor's inputs
   std::int64_t inputs = 0;             // channels of all of them
+  int even_step = 0;                   // eighths of an octave that an encoder adds to the step of a
+                                       // cache that does not know its tokens' importance
   std::vector<std::int8_t> predictor;  // [channels][inputs]
   std::vector<std::int8_t> basis;      // [channels][channels]: of a channel, by coefficient
   std::vector<float> mean, unit;       // [channels]

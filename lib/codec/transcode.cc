@@ -273,11 +273,12 @@ void transcode(TileSource& source, Writer& writer, const TranscodeOptions& optio
       });
     } else if (options.clp) {
       ClpMember coder(part, place, options.threads);
-      if (clp.use_importance) coder.set_importance(std::move(importance));
+      const bool weighed = clp.use_importance && !importance.empty();
+      if (weighed) coder.set_importance(std::move(importance));
       const double bits =
           encode_layers(decoded, writer, member, part, clp.tokens_per_tile,
                         [&](Layer raw) { return coder.encode(std::move(raw), clp); });
-      check_drift(chosen, bits, notes, place);
+      if (weighed) check_drift(chosen, bits, notes, place);  // the map is of such caches
     } else if (options.codec) {
       copy_tiles([&] { return decoded.next_tile(); }, writer, member, options.threads);
     } else {

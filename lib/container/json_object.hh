@@ -32,6 +32,7 @@ class JsonObject {
     fail_input("{}: \"{}{}\" {}; {}", place_, prefix(), key, cause, kForeign);
   }
 
+  bool has(const char* key) const { return value_.contains(key); }
   const json& at(const char* key) const {
     const auto found = value_.find(key);
     if (found == value_.end()) refuse(key, "is missing");

@@ -52,6 +52,42 @@ TEST_CASE("a profile comes back from its bytes, and not from fewer") {
   }
 }
 
+TEST_CASE("a profile has steps for caches that do not know what matters, where it has any") {
+  kv::Profile profile = *make_profile();
+  profile.tensors[2].even_step = -12;
+  const auto again = kv::Profile::from_bytes(profile.to_bytes(), "again");
+  CHECK(again->hash != make_profile()->hash);
+  CHECK(again->tensors[1].even_step == 0);
+  CHECK(again->tensors[2].even_step == -12);
+  profile.tensors[2].even_step = 65;
+  CHECK_THROWS_WITH_AS(kv::Profile::from_bytes(profile.to_bytes(), "far"),
+                       doctest::Contains("even_step"), kv::Error);
+}
+
+TEST_CASE("without importance a tensor has the step that its profile has for that") {
+  const std::int64_t tokens = 256;
+  kv::Profile profile = *make_profile();
+  profile.tensors[2].even_step = -12;  // of layer 1, values
+  const kv::ClpOptions even{.profile = kv::Profile::from_bytes(profile.to_bytes(), "even")};
+  const kv::ClpOptions plain{.profile = make_profile()};
+  const std::vector<Layer> raw = raw_layers(tokens, 256);
+  const auto error = [&](const kv::ClpOptions& options, bool important, std::size_t layer) {
+    kv::ClpMember member(make_meta(tokens), "test", 1);
+    if (important) member.set_importance(kv::Importance(4 * tokens, 100));
+    std::vector<Layer> coded;
+    for (const Layer& part : raw) coded.push_back({member.encode(part.tiles, options)});
+    const std::vector<Layer> back = decoded(coded, tokens, options, 1);
+    const auto values = [&](const std::vector<Layer>& layers) {
+      return std::vector<Layer>{Layer{{layers[layer].tiles[1]}}};
+    };
+    return mean_square_error(values(raw), values(back));
+  };
+  CHECK(error(even, false, 0) == error(plain, false, 0));
+  CHECK(error(even, false, 1) < 0.5 * error(plain, false, 1));
+  // All tokens weigh alike: their step is the profile's.
+  CHECK(error(even, true, 1) == error(plain, true, 1));
+}
+
 TEST_CASE("members come back within their steps, on every target and any number of threads") {
   for (const std::int64_t tokens : {1, 31, 64, 200, 1000}) {
     CAPTURE(tokens);
