@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check.sh [PRESET...]: set up, build and test; the last line counts the tests of all presets.
-# Without arguments: ci (all tools, g++) and fuzz (clang, sanitizers, each parser for a minute).
+# Without arguments: ci (all tools, g++) and fuzz (clang, sanitizers, parsers for up to a minute).
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 [ $# -gt 0 ] || set -- ci fuzz

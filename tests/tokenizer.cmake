@@ -1,7 +1,7 @@
 kv_test(tokenizer LIBS kv_tokenizer kv_checkpoint)
 target_compile_definitions(tokenizer_test PRIVATE KV_TEST_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(tokenizer_json LIBS kv_tokenizer)
-kv_fuzz(chat_template LIBS kv_tokenizer)
+kv_fuzz(chat_template SECONDS 20 LIBS kv_tokenizer)
 
 add_executable(tokenize ${CMAKE_CURRENT_SOURCE_DIR}/tokenize.cc)
 target_link_libraries(tokenize PRIVATE kv_tokenizer)
