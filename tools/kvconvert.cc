@@ -100,7 +100,7 @@ void export_file(const Options& o, const kv::Invocation& call) {
   std::optional<kv::Output> output;
   if (!layout.folder) output = kv::open_output(o.output);
   const kv::LayoutTarget target = {output ? &*output : nullptr, o.output.path, o.output.force};
-  kv::TileSource source(o.file);
+  kv::TileSource source(o.file, kv::TileSource::Access::kSome);
   const kv::ExportReport report =
       kv::export_cache(source, layout, target, layout_options(o), o.threads);
   if (output) output->commit();

@@ -74,20 +74,31 @@ std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim) {
 
 // Computed in double and rounded, so that machines agree whatever their libraries.
 RopeTable::RopeTable(const Rope& rope, std::int64_t dim, std::uint64_t first_position,
-                     std::int64_t positions, Turn turn)
+                     std::int64_t positions, Turn turn, const Each& each)
     : half_(static_cast<std::size_t>(dim / 2)) {
   const std::vector<float> frequencies = rope_frequencies(rope, dim);
   const bool back = turn == Turn::kBack;
   const double factor = rope.attention_factor;
   cosines_.resize(half_ * static_cast<std::size_t>(positions));
   sines_.resize(cosines_.size());
-  for (std::size_t at = 0; at < cosines_.size(); ++at) {
+  const auto fill = [&](std::size_t at) {
     const auto position = static_cast<float>(first_position + at / half_);
     const double angle = position * frequencies[at % half_];  // an f32 product
     const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
     cosines_[at] = static_cast<float>(back ? cosine / factor : cosine * factor);
     sines_[at] = static_cast<float>(back ? sine / factor : sine * factor);
+  };
+  constexpr std::size_t kTogether = 4096;
+  const std::size_t pieces = (cosines_.size() + kTogether - 1) / kTogether;
+  const auto piece = [&](std::size_t i) {
+    const std::size_t end = std::min(cosines_.size(), (i + 1) * kTogether);
+    for (std::size_t at = i * kTogether; at < end; ++at) fill(at);
+  };
+  if (each) {
+    each(pieces, piece);
+    return;
   }
+  for (std::size_t i = 0; i < pieces; ++i) piece(i);
 }
 
 void RopeTable::turn(std::int64_t first, std::int64_t heads, std::span<float> rows) const {

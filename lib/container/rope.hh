@@ -4,6 +4,7 @@
 #include "kv/container/geometry.hh"
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -16,8 +17,11 @@ std::vector<float> rope_frequencies(const Rope& rope, std::int64_t dim);
 class RopeTable {
  public:
   enum class Turn { kForth, kBack };
+  // Calls a function with 0 to `count` - 1, in any order; some at the same time.
+  using Each = std::function<void(std::size_t count, const std::function<void(std::size_t)>&)>;
+
   RopeTable(const Rope& rope, std::int64_t dim, std::uint64_t first_position,
-            std::int64_t positions, Turn turn);
+            std::int64_t positions, Turn turn, const Each& each = {});
 
   // `rows` are keys [tokens][heads][dim], the first of position first_position + first.
   void turn(std::int64_t first, std::int64_t heads, std::span<float> rows) const;

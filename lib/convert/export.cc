@@ -4,6 +4,7 @@
 #include "kv/convert/convert.hh"
 
 #include <algorithm>
+#include <future>
 
 namespace kv {
 namespace {
@@ -39,39 +40,35 @@ void require_exportable(const Meta& meta, const std::string& name, const Layout&
 }
 
 // The rows of a layer, put together from tiles.
-class Rows {
- public:
-  Rows(const Meta& meta, const LayoutCache& cache, bool turn, int threads)
-      : meta_(meta), cache_(cache), turn_(turn), keys_(cache, RopeTable::Turn::kForth, threads) {}
+struct Rows {
+  const Meta* meta;
+  const LayoutCache* cache;
+  bool turn;         // keys, by RoPE
+  KeyRows* convert;  // that of all layers
+  std::size_t layer = 0;
+  Bytes keys, values, scratch;
 
-  void begin(std::size_t layer) {
-    layer_ = layer;
-    for (const Kind kind : {Kind::kK, Kind::kV}) of(kind).resize(cache_.size_bytes(layer, kind));
+  void begin(std::size_t number) {
+    layer = number;
+    keys.resize(cache->size_bytes(layer, Kind::kK));
+    values.resize(cache->size_bytes(layer, Kind::kV));
   }
   void put(const Tile& tile, const std::string& place) {
     const auto first = static_cast<std::int64_t>(tile.header.token_begin);
-    if (first >= cache_.token_count) return;
-    TensorView view = decoded_tile(meta_, tile, place, scratch_);
-    view = view.tokens(0, std::min(view.shape[0], cache_.token_count - first));
-    const std::size_t row = cache_.shape(layer_, tile.header.kind).row_bytes();
-    const std::span<std::byte> to = std::span(of(tile.header.kind))
+    if (first >= cache->token_count) return;
+    TensorView view = decoded_tile(*meta, tile, place, scratch);
+    view = view.tokens(0, std::min(view.shape[0], cache->token_count - first));
+    const bool key = tile.header.kind == Kind::kK;
+    const std::size_t row = cache->shape(layer, tile.header.kind).row_bytes();
+    const std::span<std::byte> to = std::span(key ? keys : values)
                                         .subspan(static_cast<std::size_t>(first) * row,
                                                  static_cast<std::size_t>(view.shape[0]) * row);
-    if (turn_ && tile.header.kind == Kind::kK) {
-      keys_.turned(layer_, first, view.bytes, view.dtype, to, cache_.dtype);
+    if (key && turn) {
+      convert->turned(layer, first, view.bytes, view.dtype, to, cache->dtype);
     } else {
-      keys_.converted(view.bytes, view.dtype, to, cache_.dtype);
+      convert->converted(view.bytes, view.dtype, to, cache->dtype);
     }
   }
-  Bytes& of(Kind kind) { return kind == Kind::kK ? key_rows_ : value_rows_; }
-
- private:
-  const Meta& meta_;
-  const LayoutCache& cache_;
-  bool turn_;
-  KeyRows keys_;
-  std::size_t layer_ = 0;
-  Bytes key_rows_, value_rows_, scratch_;
 };
 
 }  // namespace
@@ -106,22 +103,31 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
                       !source.importance().empty()};
 
   const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, target, options);
-  Rows rows(*meta, cache, rope && !meta->rope_applied, threads);
+  KeyRows keys(cache, RopeTable::Turn::kForth, threads);
+  Rows ready{&*meta, &cache, rope && !meta->rope_applied, &keys};
+  Rows ahead = ready;
+  std::future<void> written;  // last: waited for before what it uses goes
   std::size_t layer = 0;
   bool begun = false;
+  // A layer is written while the next one is made; as both can fail, one at a time is told.
   const auto end_layer = [&] {
-    writer->write_layer(layer, rows.of(Kind::kK), rows.of(Kind::kV));
+    if (written.valid()) written.get();
+    std::swap(ready, ahead);
+    written = std::async(
+        threads > 1 ? std::launch::async : std::launch::deferred,
+        [&writer, &ready, layer] { writer->write_layer(layer, ready.keys, ready.values); });
     ++layer;
     begun = false;
   };
   while (const std::optional<Tile> tile = decoded.next_tile()) {
     if (tile->header.kind != Kind::kK && tile->header.kind != Kind::kV) continue;
     if (begun && tile->header.layer != cache.layers[layer].index) end_layer();
-    if (!begun) rows.begin(layer);
+    if (!begun) ahead.begin(layer);
     begun = true;
-    rows.put(*tile, fmt::format("{}: byte {}", source.name(), tile->frame_offset));
+    ahead.put(*tile, fmt::format("{}: byte {}", source.name(), tile->frame_offset));
   }
   end_layer();
+  written.get();
   if (decoded.next_member()) {
     fail_input(
         "{}: holds several members; take one (kvcat --members), or join the parts of one "

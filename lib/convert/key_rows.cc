@@ -17,7 +17,8 @@ const RopeTable& KeyRows::table_of(const LayerGeometry& geometry) {
       .emplace_back(Known{
           geometry.rope, geometry.k_dim,
           RopeTable(geometry.rope, geometry.k_dim,
-                    static_cast<std::uint64_t>(cache_.first_position), cache_.token_count, turn_)})
+                    static_cast<std::uint64_t>(cache_.first_position), cache_.token_count, turn_,
+                    [this](std::size_t count, const auto& work) { workers_.each(count, work); })})
       .table;
 }
 

@@ -70,18 +70,15 @@ class LlamaWriter : public LayoutWriter {
             layer);
       }
     }
-    ByteWriter head;
     const auto count = static_cast<std::uint32_t>(cache.token_count);
-    for (const std::uint32_t word : {kMagic, options.version, count}) head.put(word);
-    for (const std::int32_t id : cache.tokens) head.put(id);
-    for (const std::uint32_t word : {1u, count}) head.put(word);
+    std::vector<std::uint32_t> head = {kMagic, options.version, count};
+    head.insert(head.end(), cache.tokens.begin(), cache.tokens.end());
+    head.insert(head.end(), {1, count});
     for (std::uint32_t cell = 0; cell < count; ++cell) {
-      head.put(static_cast<std::int32_t>(cache.first_position) + static_cast<std::int32_t>(cell));
-      for (const std::uint32_t word : {1u, 0u}) head.put(word);
+      head.insert(head.end(), {static_cast<std::uint32_t>(cache.first_position) + cell, 1, 0});
     }
-    head.put(std::uint32_t{columns_});
-    head.put(static_cast<std::uint32_t>(cache.layers.size()));
-    file_.write(head.bytes());
+    head.insert(head.end(), {columns_, static_cast<std::uint32_t>(cache.layers.size())});
+    file_.write(std::as_bytes(std::span(head)));
   }
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
@@ -93,8 +90,8 @@ class LlamaWriter : public LayoutWriter {
       keys = turned_;
     }
     file_.write(head_of(key_shape, false), keys);
-    values_.write(head_of(value_shape, columns_));
-    if (columns_) {
+    values_.write(head_of(value_shape, columns_ == 1));
+    if (columns_ == 1) {
       turned_.resize(values.size());
       transpose(values, static_cast<std::size_t>(cache_.token_count),
                 static_cast<std::size_t>(value_shape.row_values()), dtype_size_bytes(cache_.dtype),
@@ -122,7 +119,8 @@ class LlamaWriter : public LayoutWriter {
   const LayoutCache cache_;
   Output& file_;
   Spool values_;  // they stand behind the keys of all layers
-  bool interleaved_, columns_;
+  bool interleaved_;
+  std::uint32_t columns_;  // 1: as such
   Bytes turned_;
 };
 

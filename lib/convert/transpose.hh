@@ -12,8 +12,8 @@ namespace kv {
 inline void transpose(ByteView from, std::size_t rows, std::size_t columns, std::size_t size_bytes,
                       std::span<std::byte> to) {
   const auto copy = [&]<std::size_t kSize>(std::integral_constant<std::size_t, kSize>) {
-    // Squares that fit in the first-level cache.
-    constexpr std::size_t kSide = 32;
+    // Squares of which the first-level cache holds all lines, also where rows lie 2^n apart.
+    constexpr std::size_t kSide = 16;
     for (std::size_t r0 = 0; r0 < rows; r0 += kSide) {
       for (std::size_t c0 = 0; c0 < columns; c0 += kSide) {
         for (std::size_t c = c0; c < std::min(columns, c0 + kSide); ++c) {

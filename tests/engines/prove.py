@@ -96,7 +96,7 @@ class Transformers:
 
     def own(self, ids, work):
         out, gaps, first, cache = self.greedy(ids, None)
-        cache.crop(len(ids) - 1)
+        cache.crop(len(ids) - 1 - cache.get_seq_length())  # negative: how many go
         path = work / "own.safetensors"
         self.files.save(path, cache, self.torch.tensor([ids]))
         return out, gaps, first, path
