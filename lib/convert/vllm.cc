@@ -13,8 +13,6 @@
 #include "safetensors_out.hh"
 #include "transpose.hh"
 
-#include <sys/stat.h>
-
 #include <filesystem>
 
 namespace kv {
@@ -112,18 +110,13 @@ std::string file_of(std::uint32_t layer) {
   return fmt::format("model.layers.{}.self_attn.attn.safetensors", layer);
 }
 
-// The folder that all prompts share, made when it is not there.
-std::string folder_in(const std::string& store, TokenIds ids) {
-  if (mkdir(store.c_str(), 0777) != 0 && errno != EEXIST) fail_errno("create " + store);
-  return store + "/" + vllm_folder(ids);
-}
-
 class VllmWriter : public LayoutWriter {
  public:
   VllmWriter(const LayoutCache& cache, const LayoutTarget& target, const BlockOptions& options)
       : cache_(cache),
         pages_(cache_, options),
-        folder_(folder_in(target.folder, cache_.tokens), target.overwrite) {}
+        store_(target.folder),
+        folder_(store_.path() + "/" + vllm_folder(cache_.tokens), target.overwrite) {}
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
     tensor_.resize(keys.size() + values.size());
@@ -140,6 +133,7 @@ class VllmWriter : public LayoutWriter {
  private:
   const LayoutCache cache_;
   Pages pages_;
+  StoreFolder store_;
   NewFolder folder_;
   Bytes tensor_;
 };
