@@ -40,7 +40,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--block", o.block, "vllm, hicache, lmcache: tokens of a block")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--backend", o.backend, "vllm: cpu (default) or gpu")->type_name("NAME");
+  app.add_option("--backend", o.backend, "vllm: cpu (default), amx or gpu")->type_name("NAME");
   app.add_option("--model-name", o.store.model_name,
                  "hicache, lmcache: the model as the engine names it")
       ->type_name("NAME");
@@ -89,8 +89,12 @@ kv::LayoutOptions layout_options(const Options& o) {
   if (!o.store.model_name.empty() || o.store.tp != 1 || o.store.seed != "0") {
     options.store = o.store;
   }
-  if (o.block > 0 || !o.backend.empty())
-    options.blocks = kv::BlockOptions{o.block, !second(o.backend, "--backend", "cpu", "gpu")};
+  if (!o.backend.empty() && o.backend != "cpu" && o.backend != "amx" && o.backend != "gpu") {
+    kv::fail_usage("--backend {}: give cpu, amx or gpu", o.backend);
+  }
+  if (o.block > 0 || !o.backend.empty()) {
+    options.blocks = kv::BlockOptions{o.block, o.backend != "gpu", o.backend == "amx"};
+  }
   return options;
 }
 

@@ -23,7 +23,7 @@ struct Way {
 
 // What write_cache() has in f32, which f16 and bf16 hold exactly too.
 std::vector<Way> ways() {
-  LayoutOptions plain, rows, gpu, version, unrotated, small;
+  LayoutOptions plain, rows, gpu, unrotated, small;
   rows.llama = LlamaOptions{.version = 2, .columns = false};
   small.blocks = BlockOptions{.tokens = 4, .cpu = true};
   gpu.blocks = BlockOptions{.tokens = 4, .cpu = false};
