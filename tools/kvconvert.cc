@@ -40,9 +40,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--block", o.block, "vllm, hicache, lmcache: tokens of a block")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--backend", o.backend, "vllm: cpu (default) or gpu")
-      ->type_name("NAME")
-      ->check(CLI::IsMember({"cpu", "gpu"}));
+  app.add_option("--backend", o.backend, "vllm: cpu (default), amx or gpu")->type_name("NAME");
   app.add_option("--model-name", o.store.model_name,
                  "hicache, lmcache: the model as the engine names it")
       ->type_name("NAME");
@@ -52,8 +50,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--seed", o.store.seed, "lmcache: its PYTHONHASHSEED (default: 0)")
       ->type_name("TEXT");
   app.add_option("--values", o.values, "llamacpp: columns (default), or rows for flash attention")
-      ->type_name("ORDER")
-      ->check(CLI::IsMember({"columns", "rows"}));
+      ->type_name("ORDER");
   app.add_option("--state-version", o.state_version, "llamacpp: version of the file, 2 or 3")
       ->type_name("N")
       ->check(CLI::Range(2, 3));
@@ -72,20 +69,32 @@ void declare(CLI::App& app, Options& o) {
   kv::declare_output(app, o.output);
 }
 
+// Of two words the second; nothing given is the first.
+bool second(const std::string& given, const char* option, const char* first, const char* other) {
+  if (!given.empty() && given != first && given != other) {
+    kv::fail_usage("{} {}: give {} or {}", option, given, first, other);
+  }
+  return given == other;
+}
+
 kv::LayoutOptions layout_options(const Options& o) {
   kv::LayoutOptions options;
   if (!o.dtype.empty()) options.dtype = kv::parse_dtype(o.dtype);
   if (o.no_rope) options.rope = false;
   if (!o.values.empty() || o.state_version > 0) {
     options.llama.emplace();
-    options.llama->columns = o.values != "rows";
+    options.llama->columns = !second(o.values, "--values", "columns", "rows");
     if (o.state_version > 0) options.llama->version = static_cast<std::uint32_t>(o.state_version);
   }
   if (!o.store.model_name.empty() || o.store.tp != 1 || o.store.seed != "0") {
     options.store = o.store;
   }
-  if (o.block > 0 || !o.backend.empty())
-    options.blocks = kv::BlockOptions{o.block, o.backend != "gpu"};
+  if (!o.backend.empty() && o.backend != "cpu" && o.backend != "amx" && o.backend != "gpu") {
+    kv::fail_usage("--backend {}: give cpu, amx or gpu", o.backend);
+  }
+  if (o.block > 0 || !o.backend.empty()) {
+    options.blocks = kv::BlockOptions{o.block, o.backend != "gpu", o.backend == "amx"};
+  }
   return options;
 }
 

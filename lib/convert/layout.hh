@@ -37,6 +37,7 @@ struct LlamaOptions {
 struct BlockOptions {
   std::int64_t tokens = 0;  // of a block, over 0
   bool cpu = true;          // vllm: pages as its kernels for processors have them, else for GPUs
+  bool amx = false;         // and of these, those with AMX
 };
 
 // Of stores whose files are named by model and device.

@@ -16,6 +16,15 @@ namespace {
 
 }  // namespace
 
+StoreFolder::StoreFolder(std::string path)
+    : path_(std::move(path)), made_(mkdir(path_.c_str(), 0777) == 0) {
+  if (!made_ && errno != EEXIST) fail_errno("create " + path_);
+}
+
+StoreFolder::~StoreFolder() {
+  if (made_) rmdir(path_.c_str());
+}
+
 NewFolder::NewFolder(std::string path, bool overwrite)
     : path_(std::move(path)), overwrite_(overwrite) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();

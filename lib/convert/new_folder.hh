@@ -1,5 +1,5 @@
 #pragma once
-// A folder that appears whole or not at all. Private to the folder.
+// Folders that caches are written to. Private to the folder.
 
 #include "kv/base/file.hh"
 
@@ -7,6 +7,21 @@
 
 namespace kv {
 
+// A folder that many caches share, made when it is not there. One that was made and stays empty
+// goes again.
+class StoreFolder {
+ public:
+  explicit StoreFolder(std::string path);
+  StoreFolder(const StoreFolder&) = delete;
+  ~StoreFolder();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool made_;
+};
+
+// A folder that appears whole or not at all.
 class NewFolder {
  public:
   // Written beside `path`, under another name. Throws kIo when `path` exists and `overwrite` is

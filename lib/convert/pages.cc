@@ -7,6 +7,7 @@
 
 #include "kv/convert/engine_keys.hh"
 #include "layouts.hh"
+#include "new_folder.hh"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -82,19 +83,19 @@ class PagesWriter : public LayoutWriter {
               const LayoutOptions& options)
       : cache_(cache),
         store_(target.folder),
-        temporary_(fmt::format("{}/kvconvert.{}.tmp", store_, getpid())),
+        temporary_(fmt::format("{}/kvconvert.{}.tmp", store_.path(), getpid())),
         overwrite_(target.overwrite),
         pages_(engine, cache_, named(*options.store), options.blocks->tokens) {
     const std::vector<EngineKey> keys = pages_.keys(cache_.tokens);
     for (const EngineKey& key : keys) {
       for (std::size_t rank = 0; rank < pages_.ranks(); ++rank) {
         files_.push_back(pages_.file(key.key, rank));
-        if (!overwrite_ && std::filesystem::exists(store_ + "/" + files_.back())) {
-          fail(ErrorKind::kIo, "{}/{}: exists already; -f overwrites it", store_, files_.back());
+        if (!overwrite_ && std::filesystem::exists(store_.path() + "/" + files_.back())) {
+          fail(ErrorKind::kIo, "{}/{}: exists already; -f overwrites it", store_.path(),
+               files_.back());
         }
       }
     }
-    if (mkdir(store_.c_str(), 0777) != 0 && errno != EEXIST) fail_errno("create " + store_);
     if (mkdir(temporary_.c_str(), 0777) != 0) fail_errno("create " + temporary_);
   }
   ~PagesWriter() override {
@@ -117,7 +118,7 @@ class PagesWriter : public LayoutWriter {
   // finds nothing or what it can use.
   void commit() override {
     for (auto file = files_.rbegin(); file != files_.rend(); ++file) {
-      const std::string from = temporary_ + "/" + *file, to = store_ + "/" + *file;
+      const std::string from = temporary_ + "/" + *file, to = store_.path() + "/" + *file;
       const unsigned flags = overwrite_ ? 0u : static_cast<unsigned>(RENAME_NOREPLACE);
       if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) != 0) {
         fail_errno("rename to " + to);
@@ -155,7 +156,8 @@ class PagesWriter : public LayoutWriter {
   }
 
   const LayoutCache cache_;
-  std::string store_, temporary_;
+  StoreFolder store_;
+  std::string temporary_;
   bool overwrite_;
   Pages pages_;
   std::vector<std::string> files_;  // of a block those of all ranks

@@ -13,8 +13,6 @@
 #include "safetensors_out.hh"
 #include "transpose.hh"
 
-#include <sys/stat.h>
-
 #include <filesystem>
 
 namespace kv {
@@ -45,9 +43,16 @@ class Pages {
       for (std::size_t i = 0; i < block(); ++i) {
         const std::size_t row = (first + i) * sizes.heads + head;
         std::memcpy(&rows_[i * sizes.k], &keys[row * sizes.k], sizes.k);
-        std::memcpy(&page_[block() * sizes.k + i * sizes.v], &values[row * sizes.v], sizes.v);
+        std::span<std::byte> to = options_.amx ? rows_ : page_;
+        std::memcpy(&to[block() * sizes.k + i * sizes.v], &values[row * sizes.v], sizes.v);
       }
-      transpose(rows_, block(), sizes.k / sizes.element, sizes.element, page_);
+      if (options_.amx) {
+        tile(sizes, [&](std::size_t row, std::size_t at) { copy(sizes, rows_, row, turned_, at); });
+        std::swap(page_, turned_);
+      } else {
+        transpose(std::span(rows_).first(block() * sizes.k), block(), sizes.k / sizes.element,
+                  sizes.element, page_);
+      }
       for (std::size_t i = 0; i < block(); ++i) {
         const std::size_t row = (first + i) * sizes.heads + head;
         std::memcpy(&tensor[row * sizes.c()], &page_[i * sizes.c()], sizes.c());
@@ -70,8 +75,13 @@ class Pages {
         const std::size_t row = (first + i) * sizes.heads + head;
         std::memcpy(&page_[i * sizes.c()], &tensor[row * sizes.c()], sizes.c());
       }
-      transpose(std::span(page_).first(block() * sizes.k), sizes.k / sizes.element, block(),
-                sizes.element, rows_);
+      if (options_.amx) {
+        tile(sizes, [&](std::size_t row, std::size_t at) { copy(sizes, page_, at, rows_, row); });
+        std::memcpy(&page_[block() * sizes.k], &rows_[block() * sizes.k], block() * sizes.v);
+      } else {
+        transpose(std::span(page_).first(block() * sizes.k), sizes.k / sizes.element, block(),
+                  sizes.element, rows_);
+      }
       for (std::size_t i = 0; i < block(); ++i) {
         const std::size_t row = (first + i) * sizes.heads + head;
         std::memcpy(&keys[row * sizes.k], &rows_[i * sizes.k], sizes.k);
@@ -94,10 +104,37 @@ class Pages {
 
   std::size_t block() const { return static_cast<std::size_t>(options_.tokens); }
 
+  static void copy(const Sizes& sizes, const Bytes& from, std::size_t i, Bytes& to, std::size_t j) {
+    std::memcpy(&to[j * sizes.element], &from[i * sizes.element], sizes.element);
+  }
+
+  // For each element of K [block][dim] and V behind it, where the tiles of AMX have it: K as
+  // [block / 16][dim / 2][16][2], pairs of dimensions together, V as [dim / 16][block / 2][16][2],
+  // pairs of tokens.
+  template <typename Use>
+  void tile(const Sizes& sizes, const Use& use) const {
+    const std::size_t dim = sizes.k / sizes.element, value_dim = sizes.v / sizes.element;
+    const std::size_t behind = block() * dim;
+    for (std::size_t i = 0; i < block(); ++i) {
+      for (std::size_t j = 0; j < dim; ++j) {
+        use(i * dim + j, (i / 16 * (dim / 2) + j / 2) * 32 + i % 16 * 2 + j % 2);
+      }
+      for (std::size_t j = 0; j < value_dim; ++j) {
+        use(behind + i * value_dim + j,
+            behind + (j / 16 * (block() / 2) + i / 2) * 32 + j % 16 * 2 + i % 2);
+      }
+    }
+  }
+
   template <typename Use>
   void each_page(const Sizes& sizes, const Use& use) {
-    rows_.resize(block() * sizes.k);
+    if (options_.amx &&
+        (block() % 32 != 0 || sizes.element != 2 || sizes.k % 32 != 0 || sizes.v % 32 != 0)) {
+      fail_usage("--backend amx: blocks of a multiple of 32, bf16, dimensions of 16");
+    }
+    rows_.resize(block() * sizes.c());
     page_.resize(block() * sizes.c());
+    turned_.resize(block() * sizes.c());
     for (std::size_t first = 0; first < sizes.tokens; first += block()) {
       for (std::size_t head = 0; head < sizes.heads; ++head) use(first, head);
     }
@@ -105,17 +142,11 @@ class Pages {
 
   const LayoutCache& cache_;
   BlockOptions options_;
-  Bytes rows_, page_;  // of a block and head
+  Bytes rows_, page_, turned_;  // of a block and head
 };
 
 std::string file_of(std::uint32_t layer) {
   return fmt::format("model.layers.{}.self_attn.attn.safetensors", layer);
-}
-
-// The folder that all prompts share, made when it is not there.
-std::string folder_in(const std::string& store, TokenIds ids) {
-  if (mkdir(store.c_str(), 0777) != 0 && errno != EEXIST) fail_errno("create " + store);
-  return store + "/" + vllm_folder(ids);
 }
 
 class VllmWriter : public LayoutWriter {
@@ -123,7 +154,8 @@ class VllmWriter : public LayoutWriter {
   VllmWriter(const LayoutCache& cache, const LayoutTarget& target, const BlockOptions& options)
       : cache_(cache),
         pages_(cache_, options),
-        folder_(folder_in(target.folder, cache_.tokens), target.overwrite) {}
+        store_(target.folder),
+        folder_(store_.path() + "/" + vllm_folder(cache_.tokens), target.overwrite) {}
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
     tensor_.resize(keys.size() + values.size());
@@ -140,6 +172,7 @@ class VllmWriter : public LayoutWriter {
  private:
   const LayoutCache cache_;
   Pages pages_;
+  StoreFolder store_;
   NewFolder folder_;
   Bytes tensor_;
 };

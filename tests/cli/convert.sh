@@ -47,6 +47,8 @@ expect 2 kvconvert --to npy report.kv
 says 'with -o'
 expect 2 kvconvert --to npy --dtype bf16 -o bf16 report.kv
 expect 2 kvconvert --from npy plain
+expect 2 kvconvert --to vllm --backend tpu -o other report.kv
+expect 2 kvconvert --to llamacpp --values diagonal -o other report.kv
 expect 2 kvconvert --to transformers --block 16 report.kv
 expect 3 kvconvert --to vllm -o other <(cat report.kv report.kv)
 says 'several members'

@@ -192,6 +192,9 @@ class Vllm:
         from vllm.config import KVTransferConfig
         self.new, self.params = options.new, SamplingParams
         self.store = Path(tempfile.mkdtemp())
+        # What vLLM itself asks to choose its kernels.
+        import torch
+        self.backend = "amx" if torch.cpu._is_amx_tile_supported() else "cpu"
         self.llm = LLM(options.folder, enforce_eager=True, dtype="bfloat16", enable_prefix_caching=False,
                        max_model_len=8192, kv_transfer_config=KVTransferConfig(
                            kv_connector="ExampleConnector", kv_role="kv_both",
@@ -236,7 +239,7 @@ class Vllm:
 
     def given(self, ids, tools, kv):
         self.clear()
-        tools.run("kvconvert", "--to", "vllm", "-q", "-f", "-o", self.store, kv)
+        tools.run("kvconvert", "--to", "vllm", "--backend", self.backend, "-q", "-f", "-o", self.store, kv)
         before = sorted(path.name for path in self.store.iterdir())
         out, _, first = self.greedy(ids)
         # A prompt that finds nothing is stored.
@@ -246,7 +249,7 @@ class Vllm:
     def back(self, tools, path, ids):
         kv, listed = tools.work / "back.kv", tools.work / "ids"
         listed.write_text(" ".join(map(str, ids)))
-        tools.run("kvconvert", "--from", "vllm", "-m", GGUF, "--ids", listed, "-f", "-o", kv, path)
+        tools.run("kvconvert", "--from", "vllm", "--backend", self.backend, "-m", GGUF, "--ids", listed, "-f", "-o", kv, path)
         return kv
 
 

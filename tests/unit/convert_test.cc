@@ -23,7 +23,7 @@ struct Way {
 
 // What write_cache() has in f32, which f16 and bf16 hold exactly too.
 std::vector<Way> ways() {
-  LayoutOptions plain, rows, gpu, version, unrotated, small;
+  LayoutOptions plain, rows, gpu, unrotated, small;
   rows.llama = LlamaOptions{.version = 2, .columns = false};
   small.blocks = BlockOptions{.tokens = 4, .cpu = true};
   gpu.blocks = BlockOptions{.tokens = 4, .cpu = false};
@@ -126,6 +126,31 @@ TEST_CASE("whole blocks only") {
 }
 
 // Of all heads, and with the heads on three devices; these layers have three.
+TEST_CASE("tiles of AMX there and back, in their places") {
+  const Folder folder;
+  Meta before = meta(32, DType::kBF16);
+  before.layers = layers(1, {1, 16, 16, 0, {}});
+  write_cache(folder / "a.kv", before, ids(32));
+  LayoutOptions options;
+  options.blocks = BlockOptions{.tokens = 32, .cpu = true, .amx = true};
+  export_to("vllm", folder / "a.kv", folder / "out", options);
+  const std::string from = only_entry(folder / "out");
+  ImportOptions import = import_of(before);
+  import.tokens = ids(32);
+  import_from("vllm", from, folder / "b.kv", import, options);
+  const Cache a = read_cache(folder / "a.kv"), b = read_cache(folder / "b.kv");
+  CHECK(relative_error(a.tensors[0], b.tensors[0]) < 4e-3);
+  CHECK(a.tensors[1] == b.tensors[1]);
+  // V of token 5 and dimension 9 is the second of its pair, behind K's 512 elements.
+  std::ifstream file(from + "/model.layers.0.self_attn.attn.safetensors", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, &bytes[bytes.size() - 2 * (512 - (5 / 2 * 32 + 9 * 2 + 1))], sizeof(bits));
+  CHECK(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16) == a.tensors[1][5 * 16 + 9]);
+  options.blocks->tokens = 16;
+  CHECK_THROWS_AS(export_to("vllm", folder / "a.kv", folder / "other", options), Error);
+}
+
 TEST_CASE("stores of pages there and back") {
   for (const char* layout : {"hicache", "lmcache"}) {
     for (const int tp : {1, 3}) {
