@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh TARGET CORPUS [SECONDS]: the stored corpus, then new inputs for KVTOOLS_FUZZ_SECONDS, or
-# else SECONDS, or else 60. What it finds lies beside the target: new inputs in NAME.corpus, the culprit of a crash in NAME.crash-*.
+# else SECONDS, or else 60. What it finds lies beside the target: new inputs in NAME.corpus, the
+# culprit of a crash in NAME.crash-*.
 set -euo pipefail
 target=$1 corpus=$2 seconds=${KVTOOLS_FUZZ_SECONDS:-${3:-60}}
 found=$target.corpus
