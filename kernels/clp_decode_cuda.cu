@@ -1,18 +1,14 @@
+#include "kv/kernels/clp_cuda.hh"
 #include "kv/kernels/clp_decode_cuda.hh"
-#include "kv/kernels/cuda_launch.hh"
 #include "kv/kernels/epilogue_targets.hh"
-#include "kv/kernels/int8_dot_cuda.hh"
 #include "kv/kernels/rans_cuda.hh"
 
 #include <algorithm>
-#include <memory>
-#include <stdexcept>
 #include <vector>
 
 namespace KV_CUDA_NAMESPACE {
 namespace clp_detail {
 
-constexpr unsigned kThreads = 256;
 constexpr std::uint32_t kZeros = 0x80808080u;  // four values of 0 in a quad
 
 __device__ std::size_t thread_number() { return std::size_t{blockIdx.x} * kThreads + threadIdx.x; }
@@ -59,14 +55,6 @@ __global__ void place(const ClpRow* rows, const std::uint16_t* order, std::size_
   out[quad * stride + order[at]] = word;
 }
 
-inline unsigned blocks_for(std::size_t threads) {
-  return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-}
-
-inline void require(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
 // So that no kernel reads or writes beyond what there is. Returns how many quads have symbols.
 inline std::size_t check_symbols(const CudaClpTile& tile) {
   require(tile.tables && tile.basis, "clp_decode_cuda: no tables or no basis");
@@ -77,7 +65,6 @@ inline std::size_t check_symbols(const CudaClpTile& tile) {
           "clp_decode_cuda: the basis or the rows are of other channels");
   require(!tile.predictor || tile.predictor->outputs() == tile.last.outputs,
           "clp_decode_cuda: the predictor is of other channels");
-  require(tile.context.size() <= kCudaDotBlocks, "clp_decode_cuda: too many blocks");
   const std::size_t groups = (tile.order.size() + kRansLanes - 1) / kRansLanes;
   std::size_t used = 0;
   for (std::size_t k = 0; k < channels; ++k) {
@@ -131,54 +118,17 @@ inline bool decode_symbols(const CudaClpTile& tile, std::size_t quads,
   return true;
 }
 
-inline DeviceArray<std::int8_t> tiles_of(const Int8Weights& weights) {
-  const std::int64_t tiles = weights.output_tiles() * weights.input_tiles();
-  return DeviceArray<std::int8_t>(
-      std::span(weights.tiles(), static_cast<std::size_t>(1024 * tiles)));
-}
-
-inline CudaDot dot_of(const Int8Weights& weights, const DeviceArray<std::int8_t>& tiles,
-                      std::int64_t tokens, const DeviceArray<std::int32_t>& out) {
-  CudaDot dot;
-  dot.tiles = tiles.data();
-  dot.outputs = weights.outputs(), dot.inputs = weights.inputs();
-  dot.tokens = dot.out_stride = tokens;
-  dot.out = out.data();
-  return dot;
-}
-
-inline void predict(const CudaClpTile& tile, const DeviceArray<std::int32_t>& out) {
-  const std::int64_t tokens = tile.last.tokens;
-  const DeviceArray<std::int8_t> tiles = tiles_of(*tile.predictor);
-  CudaDot dot = dot_of(*tile.predictor, tiles, tokens, out);
-  std::vector<std::unique_ptr<DeviceArray<std::uint8_t>>> blocks;
-  for (std::size_t i = 0; i < tile.context.size(); ++i) {
-    const QuadBlock& block = tile.context[i];
-    require(block.channels > 0 && block.channels % 4 == 0 && block.stride_tokens >= tokens,
-            "clp_decode_cuda: a context has too few tokens or channels");
-    const std::int64_t bytes = 4 * ((block.channels / 4 - 1) * block.stride_tokens + tokens);
-    blocks.push_back(std::make_unique<DeviceArray<std::uint8_t>>(
-        std::span(block.data, static_cast<std::size_t>(bytes))));
-    dot.blocks[i] = {blocks.back()->data(), block.channels, block.stride_tokens};
-  }
-  int8_dot_on_device(dot);
-}
-
 // The first quads are those that have coefficients: the others are 0 and need not be there.
 inline void transform(const CudaClpTile& tile, std::size_t quads,
-                      const DeviceArray<std::uint32_t>& coefficients,
-                      const DeviceArray<std::int32_t>& out) {
+                      const DeviceArray<std::uint32_t>& coefficients, std::int32_t* out) {
   const std::int64_t tokens = tile.last.tokens;
-  const DeviceArray<std::int8_t> tiles = tiles_of(*tile.basis);
-  CudaDot dot = dot_of(*tile.basis, tiles, tokens, out);
-  dot.blocks[0] = {reinterpret_cast<const std::uint8_t*>(coefficients.data()), tile.basis->inputs(),
-                   tokens};
+  const QuadBlock block{reinterpret_cast<const std::uint8_t*>(coefficients.data()),
+                        tile.basis->inputs(), tokens};
   std::vector<std::int32_t> list(quads + 1);  // one more: no list would mean all
   for (std::size_t q = 0; q < quads; ++q) list[q] = static_cast<std::int32_t>(q);
   const DeviceArray<std::int32_t> active{std::span<const std::int32_t>(list)};
-  dot.active = active.data();
-  dot.active_count = static_cast<std::int64_t>(quads);
-  int8_dot_on_device(dot);
+  multiply(*tile.basis, tile.basis->outputs(), tokens, {&block, 1}, out,
+           {active.data(), static_cast<std::int64_t>(quads)});
 }
 
 // Rows that lie together on the device; at once where they do here too.
@@ -207,8 +157,8 @@ bool clp_decode_cuda(const CudaClpTile& tile) {
   if (!decode_symbols(tile, quads, coefficients)) return false;
   const DeviceArray<std::int32_t> sums(outputs * tokens);
   const DeviceArray<std::int32_t> predicted(tile.predictor ? outputs * tokens : 0);
-  transform(tile, quads, coefficients, sums);
-  if (tile.predictor) predict(tile, predicted);
+  transform(tile, quads, coefficients, sums.data());
+  if (tile.predictor) predict(*tile.predictor, tile.context, tile.last.tokens, predicted.data());
   const DeviceArray<std::uint8_t> m{std::span(job.m, tokens)}, f{std::span(job.f, outputs)};
   const DeviceArray<std::int8_t> s{std::span(job.s, tokens)};
   const DeviceArray<std::int8_t> g{std::span(job.g, job.g ? outputs : 0)};

@@ -1,19 +1,16 @@
+#include "kv/kernels/clp_cuda.hh"
 #include "kv/kernels/clp_encode_cuda.hh"
-#include "kv/kernels/cuda_launch.hh"
-#include "kv/kernels/int8_dot_cuda.hh"
 #include "kv/kernels/rounded_cuda.hh"
 
 #include <cstring>
-#include <memory>
-#include <stdexcept>
 #include <vector>
 
 namespace KV_CUDA_NAMESPACE {
-namespace clp_encode_detail {
+namespace clp_detail {
 
 // A block of 256 threads has 32 tokens. To read rows, channels lie side by side in a warp; for
 // everything else tokens do, and eight warps share the channels.
-constexpr int kSide = 32, kThreads = 256, kWarps = kThreads / kSide;
+constexpr int kSide = 32, kWarps = kThreads / kSide;
 constexpr std::int64_t kMostChannels = 1 << 14, kMostTokens = 1 << 22;
 constexpr std::int32_t kInfinityBits = 0x7F800000;
 constexpr float kMostWhole = 127.0f * 128.0f, kLeast = 1e-30f;
@@ -158,14 +155,6 @@ __global__ void quantise(Quantise job) {
   job.quads[i] = word;
 }
 
-inline void require(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
-inline unsigned blocks_for(std::int64_t threads) {
-  return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-}
-
 inline void check(const CudaClpAnalysis& job) {
   const auto channels = static_cast<std::size_t>(job.channels);
   require(job.channels > 0 && job.channels % 4 == 0 && job.channels <= kMostChannels &&
@@ -191,39 +180,11 @@ inline void check(const CudaClpAnalysis& job) {
           "clp_quantise_cuda: thresholds or quads are of other coefficients");
 }
 
-// The first `outputs` of the weights' rows.
-inline void multiply(const Int8Weights& weights, std::int64_t outputs, std::int64_t tokens,
-                     std::span<const QuadBlock> blocks, std::int32_t* out) {
-  const std::int64_t size = 1024 * weights.output_tiles() * weights.input_tiles();
-  const DeviceArray<std::int8_t> tiles(std::span(weights.tiles(), static_cast<std::size_t>(size)));
-  CudaDot dot;
-  dot.tiles = tiles.data();
-  dot.outputs = outputs, dot.inputs = weights.inputs();
-  for (std::size_t i = 0; i < blocks.size(); ++i) dot.blocks[i] = blocks[i];
-  dot.tokens = dot.out_stride = tokens;
-  dot.out = out;
-  int8_dot_on_device(dot);
-}
-
-inline void predict(const CudaClpAnalysis& job, std::int32_t* out) {
-  std::vector<std::unique_ptr<DeviceArray<std::uint8_t>>> data;
-  std::vector<QuadBlock> blocks;
-  for (const QuadBlock& block : job.context) {
-    require(block.channels > 0 && block.channels % 4 == 0 && block.stride_tokens >= job.tokens,
-            "clp_quantise_cuda: a context has too few tokens or channels");
-    const std::int64_t bytes = 4 * ((block.channels / 4 - 1) * block.stride_tokens + job.tokens);
-    data.push_back(std::make_unique<DeviceArray<std::uint8_t>>(
-        std::span(block.data, static_cast<std::size_t>(bytes))));
-    blocks.push_back({data.back()->data(), block.channels, block.stride_tokens});
-  }
-  multiply(*job.predictor, job.channels, job.tokens, blocks, out);
-}
-
-}  // namespace clp_encode_detail
+}  // namespace clp_detail
 
 void clp_quantise_cuda(const CudaClpAnalysis& job) {
-  using namespace clp_encode_detail;
-  clp_encode_detail::check(job);
+  using namespace clp_detail;
+  clp_detail::check(job);
   const auto tokens = static_cast<std::size_t>(job.tokens);
   const auto values = static_cast<std::size_t>(job.channels) * tokens;
   const auto coded = static_cast<std::size_t>(job.coded) * tokens;
@@ -232,7 +193,7 @@ void clp_quantise_cuda(const CudaClpAnalysis& job) {
   const DeviceArray<float> scale(tokens), coefficients(coded);
   {
     const DeviceArray<std::int32_t> predicted(job.predictor ? values : 0);
-    if (job.predictor) predict(job, predicted.data());
+    if (job.predictor) predict(*job.predictor, job.context, job.tokens, predicted.data());
     const DeviceArray<std::uint16_t> rows{job.rows};
     const DeviceArray<float> mean{job.mean}, unit{job.unit}, inverse_width{job.inverse_width};
     const DeviceArray<float> rest(values), row_scale{job.row_scale};
@@ -242,7 +203,7 @@ void clp_quantise_cuda(const CudaClpAnalysis& job) {
                      inverse_width.data(), job.predictor ? predicted.data() : nullptr, rest.data(),
                      largest.data()});
     const DeviceArray<std::uint32_t> parts(2 * values / 4);  // high, then low
-    cuda_launch(split_rest, blocks_for(job.channels / 4 * job.tokens), kThreads,
+    cuda_launch(split_rest, blocks_for(values / 4), kThreads,
                 static_cast<const float*>(rest.data()),
                 static_cast<const std::int32_t*>(largest.data()), job.channels, job.tokens,
                 parts.data(), parts.data() + values / 4, scale.data());
@@ -267,7 +228,7 @@ void clp_quantise_cuda(const CudaClpAnalysis& job) {
   const DeviceArray<float> factors{std::span<const float>(factor)}, thresholds{job.thresholds};
   const DeviceArray<std::int32_t> rows{std::span<const std::int32_t>(row)};
   const DeviceArray<std::uint32_t> quads(coded / 4);
-  cuda_launch(quantise, blocks_for(job.coded / 4 * job.tokens), kThreads,
+  cuda_launch(quantise, blocks_for(coded / 4), kThreads,
               Quantise{coefficients.data(), factors.data(), thresholds.data(), rows.data(),
                        job.coded, job.tokens, job.threshold_rows, quads.data()});
   std::vector<std::uint32_t> words(coded / 4);

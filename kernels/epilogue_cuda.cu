@@ -2,6 +2,7 @@
 #include "kv/kernels/epilogue_targets.hh"
 #include "kv/kernels/float_bits.hh"
 #include "kv/kernels/int8_dot_cuda.hh"
+#include "kv/kernels/rounded_cuda.hh"
 
 #include <cstring>
 #include <stdexcept>
@@ -18,16 +19,6 @@ constexpr std::int64_t kMostOutputs = 1 << 14, kMostTokens = 1 << 22;  // blocks
 __device__ int shift(unsigned a, int s) {
   if (s >= 0) return static_cast<int>(a << s);
   return static_cast<int>(a + (1u << (-s - 1))) >> -s;
-}
-
-// Never one multiply-add: that rounds once.
-__device__ float multiply_then_add(float value, float unit, float mean) {
-#ifdef __CUDA_ARCH__
-  return __fadd_rn(mean, __fmul_rn(value, unit));
-#else
-  const float product = value * unit;
-  return mean + product;
-#endif
 }
 
 __device__ void store(const Reconstruction& job, std::int64_t at, float value) {
@@ -58,7 +49,7 @@ __global__ void reconstruct_tile(Reconstruction job, unsigned columns) {
       const int n = shift(static_cast<unsigned>(v), -job.f[c]);
       bytes[i] = static_cast<std::uint8_t>((n < -127 ? -127 : n > 127 ? 127 : n) + 128);
       x[lane * (kSide + 1) + 4 * group + i] =
-          multiply_then_add(static_cast<float>(v), job.unit[c], job.mean[c]);
+          rounded_add(job.mean[c], rounded_mul(static_cast<float>(v), job.unit[c]));
     }
     if (job.n) {
       std::memcpy(__builtin_assume_aligned(job.n + (quad_output / 4 * job.n_stride + t) * 4, 4),

@@ -1,9 +1,8 @@
 // Tiles of the codec `clp` decoded by the CUDA sources beside the CPU's decoder: all bits of tokens
 // that are not exact. Built twice, as int8_dot_cuda_test.cc.
 #define DOCTEST_CONFIG_IMPLEMENT
-#include "clp_samples.hh"
+#include "clp_tiles.hh"
 #include "kv/codec/clp_step.hh"
-#include "kv/codec/clp_tensor.hh"
 #include "kv/kernels/clp_decode_cuda.hh"
 #include "kv/kernels/int8_dot_cuda.hh"
 
@@ -65,13 +64,9 @@ Results on_device(const Tile& tile, kv::ByteView stream) {
     const kv::StepFactor factor = kv::step_factor(tile.code.steps.eighths(t));
     m[t] = factor.multiplier, s[t] = factor.shift;
   }
-  std::vector<kv::QuadBlock> context;
-  for (const kv::TileContext* of : tile.context) {
-    context.push_back({of->values.quad(0), of->values.channels(), of->values.stride_tokens()});
-  }
+  const std::vector<kv::QuadBlock> context = blocks_of(tile.context);
   const kv::Int8Weights basis(profile.basis, profile.channels, profile.channels);
-  std::optional<kv::Int8Weights> predictor;
-  if (profile.inputs > 0) predictor.emplace(profile.predictor, profile.channels, profile.inputs);
+  const std::optional<kv::Int8Weights> predictor = predictor_of(profile);
   Results results;
   results.n.resize(static_cast<std::size_t>(profile.channels * stride));
   results.x.resize(2 * results.n.size());
@@ -105,31 +100,16 @@ void check(std::int64_t tokens, int base) {
   CAPTURE(base);
   const auto profile = make_profile();
   std::mt19937 random(static_cast<std::uint32_t>(tokens + base));
-  std::normal_distribution<float> normal(0.0f, 8.0f);
-  std::map<std::pair<std::uint32_t, Kind>, kv::TileContext> contexts;
+  Contexts contexts;
   std::size_t escapes = 0, planes = 0;
   const std::string place = "test";
   for (const kv::TensorProfile& tensor : profile->tensors) {
     const kv::TensorCoder coder(tensor);
-    Tile tile{tensor, tokens, {}, {}};
-    for (const kv::ContextSource& source : tensor.context) {
-      tile.context.push_back(&contexts.at({tensor.layer - source.layers_back, source.kind}));
-    }
-    std::vector<std::uint16_t> rows(static_cast<std::size_t>(tokens * kChannels));
-    for (std::uint16_t& value : rows) {
-      value = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(normal(random)) >> 16);
-    }
-    const kv::TensorView view{.dtype = kv::DType::kBF16,
-                              .shape = {tokens, kHeads, kDim},
-                              .bytes = std::as_bytes(std::span(rows))};
-    kv::TileSteps steps{.base = base};
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      steps.tokens.push_back(static_cast<std::int8_t>(static_cast<int>(random() % 5) - 3));
-    }
-    steps.exact.push_back(0);
+    Tile tile{tensor, tokens, {}, contexts_of(tensor, contexts)};
+    const RandomTile made(tokens, base, random);
     kv::TileContext& decoded = contexts[{tensor.layer, tensor.kind}];
-    const kv::Bytes data = coder.encode(tile.context, view, 1, steps, decoded);
-    kv::Bytes out(rows.size() * 2);
+    const kv::Bytes data = coder.encode(tile.context, made.view(), 1, made.steps, decoded);
+    kv::Bytes out(made.rows.size() * 2);
     coder.begin(tile.context, data, place, tokens, kv::DType::kBF16, tile.code, decoded);
     const kv::CoefficientJob job{&tensor, &tile.code, &place};
     kv::decode_coefficients({&job, 1});

@@ -3,11 +3,10 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "kv/kernels/clp_encode_cuda.hh"
 
-#include "clp_samples.hh"
+#include "clp_tiles.hh"
 #include "kv/codec/clp_forward.hh"
 #include "kv/codec/clp_forward_basis.hh"
 #include "kv/codec/clp_step.hh"
-#include "kv/codec/clp_tensor.hh"
 #include "kv/kernels/int8_dot_cuda.hh"
 
 #include <doctest/doctest.h>
@@ -32,12 +31,8 @@ std::vector<std::uint8_t> on_device(const kv::TensorCoder& coder,
   const kv::TensorProfile& profile = coder.profile();
   const kv::ForwardBasis& basis = coder.forward();
   const std::int64_t stride = kv::stride_of(tokens);
-  std::vector<kv::QuadBlock> context;
-  for (const kv::TileContext* one : of) {
-    context.push_back({one->values.quad(0), one->values.channels(), one->values.stride_tokens()});
-  }
-  std::optional<kv::Int8Weights> predictor;
-  if (profile.inputs > 0) predictor.emplace(profile.predictor, profile.channels, profile.inputs);
+  const std::vector<kv::QuadBlock> context = blocks_of(of);
+  const std::optional<kv::Int8Weights> predictor = predictor_of(profile);
   std::vector<float> thresholds;
   for (std::size_t k = 0; k < profile.sigma.size(); ++k) {
     for (int step = -kv::kMostTokenStep; step <= kv::kMostTokenStep; ++step) {
@@ -78,35 +73,20 @@ void check(std::int64_t tokens, int base) {
   CAPTURE(base);
   const auto profile = make_profile();
   std::mt19937 random(static_cast<std::uint32_t>(tokens + base));
-  std::normal_distribution<float> normal(0.0f, 8.0f);
-  std::map<std::pair<std::uint32_t, Kind>, kv::TileContext> contexts;
+  Contexts contexts;
   std::size_t other_than_zero = 0;
   for (const kv::TensorProfile& tensor : profile->tensors) {
     const kv::TensorCoder coder(tensor);
-    std::vector<const kv::TileContext*> context;
-    for (const kv::ContextSource& source : tensor.context) {
-      context.push_back(&contexts.at({tensor.layer - source.layers_back, source.kind}));
-    }
-    std::vector<std::uint16_t> rows(static_cast<std::size_t>(tokens * kChannels));
-    for (std::uint16_t& value : rows) {
-      value = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(normal(random)) >> 16);
-    }
+    const std::vector<const kv::TileContext*> context = contexts_of(tensor, contexts);
+    RandomTile tile(tokens, base, random);
     if (tokens > 40) {  // a token that is not finite, and one of nothing
-      rows[17 * kChannels + 3] = 0x7FC0;
-      std::fill_n(rows.begin() + 20 * kChannels, kChannels, std::uint16_t{0});
+      tile.rows[17 * kChannels + 3] = 0x7FC0;
+      std::fill_n(tile.rows.begin() + 20 * kChannels, kChannels, std::uint16_t{0});
     }
-    const kv::TensorView view{.dtype = kv::DType::kBF16,
-                              .shape = {tokens, kHeads, kDim},
-                              .bytes = std::as_bytes(std::span(rows))};
-    kv::TileSteps steps{.base = base};
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      steps.tokens.push_back(static_cast<std::int8_t>(static_cast<int>(random() % 5) - 3));
-    }
-    steps.exact.push_back(0);
     kv::TileCode code;
     kv::TileContext& decoded = contexts[{tensor.layer, tensor.kind}];
-    coder.quantise(context, view, steps, code, decoded);
-    const std::vector<std::uint8_t> got = on_device(coder, rows, tokens, context, code.steps);
+    coder.quantise(context, tile.view(), tile.steps, code, decoded);
+    const std::vector<std::uint8_t> got = on_device(coder, tile.rows, tokens, context, code.steps);
     const std::int64_t stride = kv::stride_of(tokens);
     std::vector<std::size_t> place(static_cast<std::size_t>(tokens), SIZE_MAX);
     for (std::size_t i = 0; i < code.plan->order().size(); ++i) place[code.plan->order()[i]] = i;
