@@ -2,57 +2,26 @@
 
 #include "blake3.hh"
 
-#include <algorithm>
-#include <bit>
+#include <nlohmann/json.hpp>
+
+#include <span>
+#include <vector>
 
 namespace kv {
 namespace {
 
-// CBOR (RFC 8949), the little of it that keys are made of, in its shortest forms.
-class Cbor {
- public:
-  void bytes(ByteView value) {
-    head(2, value.size());
-    out_.put_bytes(value);
-  }
-  void text(std::string_view value) {
-    head(3, value.size());
-    out_.put_bytes(as_bytes(value));
-  }
-  void array(std::size_t size) { head(4, size); }
-  void number(std::uint64_t value) { head(0, value); }
-  void null() { out_.put<std::uint8_t>(0xF6); }
-  const Bytes& out() const { return out_.bytes(); }
+using Json = nlohmann::json;
 
- private:
-  void head(std::uint8_t major, std::uint64_t value) {
-    const auto first = static_cast<std::uint8_t>(major << 5);
-    if (value < 24) {
-      out_.put(static_cast<std::uint8_t>(first | value));
-      return;
-    }
-    const int size = value >> 8 == 0 ? 0 : value >> 16 == 0 ? 1 : value >> 32 == 0 ? 2 : 3;
-    out_.put(static_cast<std::uint8_t>(first | (24 + size)));
-    for (int at = 1 << size; at-- > 0;) out_.put(static_cast<std::uint8_t>(value >> (8 * at)));
-  }
-  ByteWriter out_;
-};
-
-// The array [hash before, [ids], nothing more], under SHA-256.
-Sha256 cbor_block(ByteView before, TokenIds ids) {
-  Cbor cbor;
-  cbor.array(3);
-  cbor.bytes(before);
-  cbor.array(ids.size());
-  for (const std::int32_t id : ids) cbor.number(static_cast<std::uint64_t>(id));
-  cbor.null();
-  return sha256(cbor.out());
+Sha256 sha256_cbor(const Json& value) {
+  const std::vector<std::uint8_t> bytes = Json::to_cbor(value);
+  return sha256(std::as_bytes(std::span(bytes)));
 }
 
-Sha256 cbor_seed(std::string_view seed) {
-  Cbor cbor;
-  cbor.text(seed);
-  return sha256(cbor.out());
+// The array [hash before, [ids], nothing more], under SHA-256. Numbers are in their shortest forms.
+Sha256 cbor_block(ByteView before, TokenIds ids) {
+  const auto* first = reinterpret_cast<const std::uint8_t*>(before.data());
+  Json::binary_t bytes({first, first + before.size()});
+  return sha256_cbor(Json::array({Json::binary(std::move(bytes)), ids, nullptr}));
 }
 
 // SGLang: the hash before, in bytes, and the ids in four bytes each, the lowest first.
@@ -110,7 +79,7 @@ std::vector<EngineKey> engine_keys(const KeyFamily& family, TokenIds ids, std::i
     return {{tokens, vllm_folder(ids.first(blocks * size))}};
   }
   std::vector<EngineKey> keys;
-  Sha256 hash = family.seeded                 ? cbor_seed(seed)
+  Sha256 hash = family.seeded                 ? sha256_cbor(seed)
                 : family.name == "lmcache-mp" ? blake3_root()
                                               : Sha256{};
   for (std::size_t i = 0; i < blocks; ++i) {
