@@ -208,11 +208,12 @@ class Vllm:
             return out, time.time() - begin
         _, first = run(1, None)
         out, _ = run(self.new, 2)
-        gaps = []
-        for one in out.logprobs:
-            best = sorted((entry.logprob for entry in one.values()), reverse=True)
-            gaps.append(best[0] - best[1])
-        return list(out.token_ids), gaps, first
+        return *self.text(out), first
+
+    @staticmethod
+    def text(out):
+        best = [sorted((entry.logprob for entry in one.values()), reverse=True) for one in out.logprobs]
+        return list(out.token_ids), [one[0] - one[1] for one in best]
 
     def clear(self):
         subprocess.run(["rm", "-rf", *map(str, self.store.iterdir())], check=True)
@@ -231,11 +232,7 @@ class Vllm:
             folder.rename(path / folder.name)
         out = self.llm.generate({"prompt_token_ids": ids}, parameters, use_tqdm=False)[0].outputs[0]
         self.clear()
-        gaps = []
-        for one in out.logprobs:
-            best = sorted((entry.logprob for entry in one.values()), reverse=True)
-            gaps.append(best[0] - best[1])
-        return list(out.token_ids), gaps, first, next(path.iterdir())
+        return *self.text(out), first, next(path.iterdir())
 
     def given(self, ids, tools, kv):
         self.clear()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import blake3
 import cbor2
-import gguf
 import llama_cpp
 import numpy as np
 import torch
@@ -26,38 +25,11 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests" / "peers")]
 import transformers_cache  # noqa: E402
-from gguf_model import interleaved  # noqa: E402
+from gguf_model import write_gguf  # noqa: E402
 
 CONFIG = LlamaConfig(vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
                      num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)
 IDS = [(7 * i * i + 3) % 96 for i in range(20)]
-
-
-def write_gguf(path, weights):
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(CONFIG.max_position_embeddings)
-    writer.add_embedding_length(CONFIG.hidden_size)
-    writer.add_block_count(CONFIG.num_hidden_layers)
-    writer.add_feed_forward_length(CONFIG.intermediate_size)
-    writer.add_head_count(CONFIG.num_attention_heads)
-    writer.add_head_count_kv(CONFIG.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(CONFIG.rms_norm_eps)
-    writer.add_rope_freq_base(CONFIG.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(CONFIG.hidden_size // CONFIG.num_attention_heads)
-    writer.add_vocab_size(CONFIG.vocab_size)
-    writer.add_tokenizer_model("no_vocab")
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, CONFIG.num_hidden_layers)
-    for name, weight in weights.items():
-        rows = weight.numpy()
-        if ".q_proj." in name:
-            rows = interleaved(rows, CONFIG.num_attention_heads)
-        if ".k_proj." in name:
-            rows = interleaved(rows, CONFIG.num_key_value_heads)
-        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(rows))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def llama_state(model, path, flash):
@@ -117,7 +89,8 @@ def main():
     transformers_cache.save(folder / "transformers.safetensors", cache, ids)
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "tiny.gguf"
-        write_gguf(path, model.state_dict())
+        weights = {name: (weight.numpy(), None) for name, weight in model.state_dict().items()}
+        write_gguf(path, CONFIG, weights, vocabulary=False)
         llama = llama_cpp.llama_model_load_from_file(
             str(path).encode(), llama_cpp.llama_model_default_params())
         for name, flash in (("llama.state", False), ("llama_rows.state", True)):
