@@ -59,6 +59,16 @@ struct World {
     }
   }
 
+  // The packet by which the client says then that it is there, taken off its way.
+  kv::Bytes alive_at(TimeNs then) {
+    now = then;
+    client->wake(now);
+    REQUIRE(to_server.size() == 1);
+    kv::Bytes datagram = std::move(to_server[0].second);
+    to_server.clear();
+    return datagram;
+  }
+
   kv::SharedKey key;
   TimeNs now = 0;
   kv::Peer here = "here";
@@ -243,11 +253,7 @@ TEST_CASE("the sender goes after a receiver that moves, not after its old packet
   world.server->push(0, "", bytes_of("a"));
   world.start_client();
   world.settle();
-  world.now = 2 * kSecond;
-  world.client->wake(world.now);  // says that it is there
-  REQUIRE(world.to_server.size() == 1);
-  const kv::Bytes held = world.to_server[0].second;  // on its way from the old address
-  world.to_server.clear();
+  const kv::Bytes held = world.alive_at(2 * kSecond);  // on its way from the old address
   world.here = "there";
   world.now = 4 * kSecond - 1;
   world.client->wake(world.now);
@@ -265,11 +271,7 @@ TEST_CASE("a copied packet does not send the stream to somebody else") {
   world.server->push(0, "", bytes_of("a"));
   world.start_client();
   world.settle();
-  world.now = 2 * kSecond;
-  world.client->wake(world.now);
-  REQUIRE(world.to_server.size() == 1);
-  const kv::Bytes newest = world.to_server[0].second;
-  world.to_server.clear();
+  const kv::Bytes newest = world.alive_at(2 * kSecond);
   world.server->receive(world.now, "victim", newest);
   world.server->push(world.now, "", kv::Bytes(10'000, std::byte{'x'}));
   REQUIRE(world.to_clients.size() == 1);
