@@ -6,9 +6,7 @@
 #include "kv/tokenizer/tokenizer.hh"
 #include "tool.hh"
 
-#include <algorithm>
 #include <filesystem>
-#include <thread>
 
 namespace {
 
@@ -19,7 +17,7 @@ struct Options {
   int state_version = 0;
   bool no_rope = false, bos = false, no_bos = false, special = false;
   bool no_history = false;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = 1;
   kv::OutputOptions output;
 };
 
@@ -62,9 +60,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--bos", o.bos, "the text has BOS first (default: as the tokenizer does)");
   app.add_flag("--no-bos", o.no_bos, "the text has no BOS first")->excludes("--bos");
   app.add_flag("--special", o.special, "take spelled-out special tokens of the text as such");
-  app.add_option("--threads", o.threads, "processor threads (default: all)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+  kv::declare_threads(app, o.threads);
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
   kv::declare_output(app, o.output);
 }

@@ -3,15 +3,12 @@
 #include "kv/codec/transcode.hh"
 #include "tool.hh"
 
-#include <algorithm>
-#include <thread>
-
 namespace {
 
 struct Options {
   std::string file, layers, tokens, members;
   bool stats = false, no_history = false;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = 1;
   kv::OutputOptions output;
 };
 
@@ -21,9 +18,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--tokens", o.tokens, "only these tokens: 0:256")->type_name("A:B");
   app.add_option("--members", o.members, "only these members: 0,2 or 1:3")->type_name("LIST");
   app.add_flag("--stats", o.stats, "print the bytes read and written as JSON on stderr");
-  app.add_option("--threads", o.threads, "processor threads (default: all)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+  kv::declare_threads(app, o.threads);
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
   kv::declare_output(app, o.output);
 }

@@ -4,7 +4,6 @@
 #include "tool.hh"
 
 #include <algorithm>
-#include <thread>
 
 namespace {
 
@@ -16,7 +15,7 @@ struct Options {
   std::string codec;
   kv::CodecOptions coding;
   std::int64_t tokens_per_tile = 0;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = 1;
   kv::OutputOptions output;
 };
 
@@ -52,9 +51,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--tokens-per-tile", o.tokens_per_tile, "cut larger tiles; what is read at once")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 26));
-  app.add_option("--threads", o.threads, "processor threads (default: all)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+  kv::declare_threads(app, o.threads);
   app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
   kv::declare_output(app, o.output);
 }

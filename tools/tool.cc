@@ -6,10 +6,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 namespace kv {
 namespace {
@@ -113,6 +115,13 @@ void declare_output(CLI::App& app, OutputOptions& options) {
   app.add_option("-o,--output", options.path, "write to FILE, whole or not at all (default: -)")
       ->type_name("FILE");
   app.add_flag("-f,--force", options.force, "overwrite FILE");
+}
+
+void declare_threads(CLI::App& app, int& threads) {
+  threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  app.add_option("--threads", threads, "processor threads (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
 }
 
 Output open_output(const OutputOptions& options) {

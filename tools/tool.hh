@@ -56,6 +56,9 @@ void declare_output(CLI::App& app, OutputOptions& options);
 // Throws kUsage when binary data would go to a terminal.
 Output open_output(const OutputOptions& options);
 
+// --threads of tools that run no model: as many as the machine has.
+void declare_threads(CLI::App& app, int& threads);
+
 // Text for people: written to stdout, errors (a full disk) seen at once.
 void print(const std::string& text);
 // A line on stderr with the tool's name in front.
