@@ -1,5 +1,4 @@
 // The codecs that others use, q8_0, q4_0 and kivi: their bytes and their errors.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "lossy_samples.hh"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/kernels/bf16_attention.hh"
 
 #include "kv/kernels/float_bits.hh"

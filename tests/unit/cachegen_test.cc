@@ -1,5 +1,4 @@
 // CacheGen, as its paper and as its public code have it.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "container_samples.hh"
 #include "kv/codec/cachegen_profile.hh"
 #include "lossy_samples.hh"

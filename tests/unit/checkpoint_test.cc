@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/checkpoint/checkpoint.hh"
 
 #include "kv/checkpoint/card.hh"

@@ -1,6 +1,5 @@
 // Tiles of the codec `clp` decoded by the CUDA sources beside the CPU's decoder: all bits of tokens
 // that are not exact. Built twice, as int8_dot_cuda_test.cc.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "clp_tiles.hh"
 #include "kv/codec/clp_step.hh"
 #include "kv/kernels/clp_decode_cuda.hh"

@@ -1,7 +1,6 @@
 // The codec `clp` on what nobody should send: damaged streams and profiles, with their checksums
 // and with forged ones, and values that no model makes.
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "clp_layers.hh"
 #include "container_samples.hh"
 #include "kv/base/hash.hh"

@@ -1,6 +1,5 @@
 // The encoder's arithmetic of the codec `clp` by the CUDA sources beside the CPU's: the same
 // coefficients, and behind them the same stream. Built twice, as int8_dot_cuda_test.cc.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "kv/kernels/clp_encode_cuda.hh"
 
 #include "clp_tiles.hh"

@@ -2,7 +2,6 @@
 // every target and any number of threads decode the same bits, that errors stay within the steps,
 // and that damage is found.
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "clp_layers.hh"
 #include "kv/codec/clp_values.hh"
 

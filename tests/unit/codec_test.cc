@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/codec/codec.hh"
 
 #include <doctest/doctest.h>

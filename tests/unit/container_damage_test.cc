@@ -1,5 +1,4 @@
 // Inputs nobody should send: each is refused with kInput and one line, in little memory.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "container_forge.hh"
 #include "container_samples.hh"
 

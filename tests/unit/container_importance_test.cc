@@ -1,5 +1,4 @@
 // The IMPT frame: bytes and weights, writing, reading by stream and by index, cutting.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "container_forge.hh"
 #include "container_samples.hh"
 #include "kv/container/tile_source.hh"

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/base/control_characters.hh"
 
 #include <doctest/doctest.h>

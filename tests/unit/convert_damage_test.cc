@@ -1,5 +1,4 @@
 // Files that nobody should send: each is refused with one message, or read; nothing else happens.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "convert_samples.hh"
 
 #include <doctest/doctest.h>

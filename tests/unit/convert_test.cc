@@ -1,5 +1,4 @@
 // Caches to other layouts and back, files that engines wrote, and the keys they look under.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "convert_samples.hh"
 #include "kv/convert/engine_keys.hh"
 #include "kv/convert/ids.hh"

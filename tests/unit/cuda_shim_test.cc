@@ -1,5 +1,4 @@
 // The shim itself: it does what CUDA does, and what CUDA leaves undefined is an error.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/kernels/cuda_launch.hh"
 
 #include <doctest/doctest.h>

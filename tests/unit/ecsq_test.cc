@@ -1,7 +1,6 @@
 // The codec `ecsq`: what comes back is within a step, or the same bits; damage is found. And that a
 // member goes through it when there is no profile.
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "ecsq_samples.hh"
 
 #include <doctest/doctest.h>

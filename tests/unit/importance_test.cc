@@ -1,5 +1,4 @@
 // The importance of tokens against its definition, computed anew in doubles from the weights.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/model/importance.hh"
 
 #include "kv/model/model.hh"

@@ -1,6 +1,5 @@
 // The CUDA twins against the scalar code. Built twice: with KV_CUDA_SHIM the kernels' own source
 // runs on fibers of the CPU; without, on a GPU, and is skipped (125) where there is none.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "kv/kernels/int8_dot_cuda.hh"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/kernels/int8_dot.hh"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,4 @@
 // linkemu's parts that need no namespace: packets in one direction, and which are for whom.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/linkemu/direction.hh"
 #include "kv/linkemu/link_end.hh"
 

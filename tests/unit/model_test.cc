@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/model/model.hh"
 
 #include "random_checkpoint.hh"

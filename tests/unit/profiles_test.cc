@@ -1,6 +1,5 @@
 // Where profiles are found, of both codecs that have them.
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/codec/profiles.hh"
 
 #include "cachegen_samples.hh"

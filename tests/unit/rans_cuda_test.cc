@@ -1,6 +1,5 @@
 // The CUDA twin against the scalar code. Built twice: with KV_CUDA_SHIM the kernels' own source
 // runs on fibers of the CPU; without, on a GPU, and is skipped (125) where there is none.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "kv/kernels/rans_cuda.hh"
 
 #include "rans_samples.hh"

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/kernels/rans.hh"
 
 #include "rans_samples.hh"

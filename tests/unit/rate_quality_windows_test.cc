@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "rq_windows.hh"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,4 @@
 // Angles against transformers, and keys there and back.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/container/rope.hh"
 
 #include <doctest/doctest.h>

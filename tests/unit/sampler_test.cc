@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/generate/sampler.hh"
 
 #include "kv/base/error.hh"

@@ -1,6 +1,5 @@
 // The models of networks do what their parameters say, and files of measured ones are read or
 // refused.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/stream/link.hh"
 #include "kv/stream/token_source.hh"
 

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/stream/packet.hh"
 #include "kv/stream/random.hh"
 

@@ -1,5 +1,4 @@
 // The simulator against what can be calculated, and against itself.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/stream/report.hh"
 
 #include <doctest/doctest.h>

@@ -1,6 +1,5 @@
 // The state machines of a stream, in the worst company: packets lost, doubled, late and out of
 // order.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/stream/random.hh"
 #include "kv/stream/receiver.hh"
 #include "kv/stream/sender.hh"

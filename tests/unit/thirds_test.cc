@@ -1,6 +1,5 @@
 // The codec `thirds`: refinements of `ecsq`, each of which makes the step a third.
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "ecsq_samples.hh"
 
 #include <doctest/doctest.h>

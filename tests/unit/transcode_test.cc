@@ -1,5 +1,4 @@
 // Whole streams through the codec: threads, raw fallback, forged tiles.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/codec/transcode.hh"
 
 #include "container_forge.hh"

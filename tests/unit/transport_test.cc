@@ -1,6 +1,5 @@
 // The ends of transport without sockets: seals, replays, who may move a session, what a stranger
 // gets.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/stream/random.hh"
 #include "kv/transport/client.hh"
 #include "kv/transport/udp.hh"
