@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <string>
 #include <thread>
 
@@ -21,7 +23,7 @@ class PacedPipe {
   // 0 bits a second: as fast as the pipe goes. `bytes` outlive this; the reader reads to the end.
   PacedPipe(ByteView bytes, double bits_per_s) {
     int ends[2] = {-1, -1};
-    if (pipe2(ends, O_CLOEXEC) != 0) fail_io("pipe: no descriptors");
+    if (pipe2(ends, O_CLOEXEC) != 0) fail(ErrorKind::kIo, "pipe: {}", std::strerror(errno));
     read_ = Fd(ends[0]);
     fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);  // as much as everybody may have
     sender_ = std::jthread([bytes, bits_per_s, end = Fd(ends[1])] { send(bytes, bits_per_s, end); });
