@@ -26,7 +26,8 @@ class PacedPipe {
     if (pipe2(ends, O_CLOEXEC) != 0) fail(ErrorKind::kIo, "pipe: {}", std::strerror(errno));
     read_ = Fd(ends[0]);
     fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);  // as much as everybody may have
-    sender_ = std::jthread([bytes, bits_per_s, end = Fd(ends[1])] { send(bytes, bits_per_s, end); });
+    sender_ =
+        std::jthread([bytes, bits_per_s, end = Fd(ends[1])] { send(bytes, bits_per_s, end); });
   }
 
   std::string path() const { return "/dev/fd/" + std::to_string(read_.number()); }
@@ -39,8 +40,8 @@ class PacedPipe {
       const std::size_t piece = std::min(kPieceBytes, bytes.size() - sent);
       if (bits_per_s > 0) {
         const double due_s = 8 * static_cast<double>(sent + piece) / bits_per_s;
-        std::this_thread::sleep_until(start + std::chrono::nanoseconds(
-                                                  static_cast<std::int64_t>(due_s * 1e9)));
+        std::this_thread::sleep_until(
+            start + std::chrono::nanoseconds(static_cast<std::int64_t>(due_s * 1e9)));
       }
       const std::byte* data = bytes.data() + sent;
       const iovec view = {const_cast<std::byte*>(data), piece};

@@ -1,12 +1,12 @@
-// The engine of ttft.sh and ttft_links.sh: times to the first token in a process that has the model,
-// as a server has.
+// The engine of ttft.sh and ttft_links.sh: times to the first token in a process that has the
+// model, as a server has.
 //
 //   ttft_bench MODEL TEXT QUESTION ROUNDS RATES CACHE...
 //
-// A line a round, rate and form, "RATE FORM MILLISECONDS": `text` reads text and question, a CACHE's
-// name the question behind that cache. RATES, Gbit/s separated by commas, are of the link over which
-// text and caches come; 0 is none, the file itself. The first round is not shown: memory is new in
-// it.
+// A line a round, rate and form, "RATE FORM MILLISECONDS": `text` reads text and question, a
+// CACHE's name the question behind that cache. RATES, Gbit/s separated by commas, are of the link
+// over which text and caches come; 0 is none, the file itself. The first round is not shown: memory
+// is new in it.
 
 #include "kv/base/file.hh"
 #include "kv/generate/generate.hh"
