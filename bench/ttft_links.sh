@@ -22,11 +22,11 @@ kvprefill -q -m smollm2 --importance text -o bf16
 kvencode --lossless bf16 -o lossless
 for level in 1 2 3; do kvencode -l $level bf16 -o level-$level; done
 "$build/tests/ttft_bench" smollm2 text 'Question: Who was the engineer of the lighthouse? Answer:' \
-  "${KVTOOLS_BENCH_ROUNDS:-5}" "$rates" bf16 lossless level-1 level-2 level-3 >times
+  "${KVTOOLS_BENCH_ROUNDS:-5}" "$rates" bf16 lossless level-1 level-2 level-3 >taken
 python3 - "$rates" <<'PYTHON'
 import collections, os, statistics, sys
 rates, times = sys.argv[1].split(","), collections.defaultdict(list)
-for line in open("times"):
+for line in open("taken"):
     rate, form, ms = line.split()
     times[rate, form].append(float(ms))
 forms = ["text", "bf16", "lossless", "level-1", "level-2", "level-3"]
