@@ -20,8 +20,51 @@ constexpr std::size_t kBatch = 64;
 constexpr std::size_t kDatagram = 2048;
 constexpr int kSocketBytes = 4 << 20;
 
+// A Peer is the other end's sockaddr and, of a listening socket, a control message's payload that
+// says which of our addresses it talks to, so that answers come from there: it would drop others.
 const sockaddr* address_of(const Peer& peer) {
   return reinterpret_cast<const sockaddr*>(peer.data());
+}
+std::size_t address_size(const Peer& peer) {
+  sa_family_t family = AF_UNSPEC;
+  if (peer.size() >= sizeof family) std::memcpy(&family, peer.data(), sizeof family);
+  const std::size_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  return std::min(size, peer.size());
+}
+
+using Control = std::array<char, CMSG_SPACE(sizeof(in6_pktinfo))>;
+
+// Our address, out of what came with a datagram.
+Peer local_of(msghdr& message) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info{};
+      std::memcpy(&info, CMSG_DATA(part), sizeof info);
+      info.ipi_spec_dst = info.ipi_addr;
+      info.ipi_ifindex = 0;  // answers take whatever way there is
+      return {reinterpret_cast<const char*>(&info), sizeof info};
+    }
+    if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info{};
+      std::memcpy(&info, CMSG_DATA(part), sizeof info);
+      if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = 0;
+      return {reinterpret_cast<const char*>(&info), sizeof info};
+    }
+  }
+  return {};
+}
+
+void set_local(const Peer& peer, msghdr& message, Control& control) {
+  const std::size_t begin = address_size(peer), size = peer.size() - begin;
+  if (size != sizeof(in_pktinfo) && size != sizeof(in6_pktinfo)) return;
+  message.msg_control = control.data();
+  message.msg_controllen = CMSG_SPACE(size);
+  cmsghdr* part = CMSG_FIRSTHDR(&message);
+  const bool v4 = size == sizeof(in_pktinfo);
+  part->cmsg_level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+  part->cmsg_type = v4 ? IP_PKTINFO : IPV6_PKTINFO;
+  part->cmsg_len = CMSG_LEN(size);
+  std::memcpy(CMSG_DATA(part), peer.data() + begin, size);
 }
 
 struct Addresses {
@@ -85,12 +128,12 @@ HostPort parse_host_port(const std::string& text, const char* option) {
 }
 
 bool is_loopback(const Peer& peer) {
-  if (peer.size() == sizeof(sockaddr_in)) {
+  if (address_size(peer) == sizeof(sockaddr_in)) {
     sockaddr_in v4{};
     std::memcpy(&v4, peer.data(), sizeof v4);
     return v4.sin_family == AF_INET && in_127(v4.sin_addr);
   }
-  if (peer.size() != sizeof(sockaddr_in6)) return false;
+  if (address_size(peer) != sizeof(sockaddr_in6)) return false;
   sockaddr_in6 v6{};
   std::memcpy(&v6, peer.data(), sizeof v6);
   const in_addr* inner = inner_v4(v6);
@@ -100,8 +143,8 @@ bool is_loopback(const Peer& peer) {
 std::string peer_text(const Peer& peer) {
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> port{};
-  if (getnameinfo(address_of(peer), static_cast<socklen_t>(peer.size()), host.data(), host.size(),
-                  port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+  if (getnameinfo(address_of(peer), static_cast<socklen_t>(address_size(peer)), host.data(),
+                  host.size(), port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
     return "?";
   }
   const bool v6 = std::strchr(host.data(), ':') != nullptr;
@@ -115,6 +158,7 @@ struct UdpSocket::Queue {
   // Of receive().
   std::array<std::array<std::byte, kDatagram>, kBatch> buffers;
   std::array<sockaddr_storage, kBatch> names;
+  alignas(cmsghdr) std::array<Control, kBatch> controls;  // of flush() too
 };
 
 void UdpSocket::QueueDelete::operator()(Queue* queue) const { delete queue; }
@@ -140,6 +184,10 @@ UdpSocket UdpSocket::bind(const HostPort& at) {
     if (info->ai_family == AF_INET6 && at.host.empty()) {
       setsockopt(fd.number(), IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
     }
+    const int yes = 1;
+    const bool v6 = info->ai_family == AF_INET6;
+    setsockopt(fd.number(), v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVPKTINFO : IP_PKTINFO,
+               &yes, sizeof yes);
     if (::bind(fd.number(), info->ai_addr, info->ai_addrlen) == 0) {
       return UdpSocket(std::move(fd), false);
     }
@@ -174,7 +222,8 @@ void UdpSocket::flush() {
     messages[i].msg_hdr.msg_iovlen = 1;
     if (connected_) continue;
     messages[i].msg_hdr.msg_name = queue_->peers[i].data();
-    messages[i].msg_hdr.msg_namelen = static_cast<socklen_t>(queue_->peers[i].size());
+    messages[i].msg_hdr.msg_namelen = static_cast<socklen_t>(address_size(queue_->peers[i]));
+    set_local(queue_->peers[i], messages[i].msg_hdr, queue_->controls[i]);
   }
   std::size_t done = 0;
   while (done < queue_->count) {
@@ -200,13 +249,16 @@ void UdpSocket::receive(std::size_t most, const std::function<void(const Peer&, 
       messages[i].msg_hdr.msg_iovlen = 1;
       messages[i].msg_hdr.msg_name = &queue_->names[i];
       messages[i].msg_hdr.msg_namelen = sizeof queue_->names[i];
+      messages[i].msg_hdr.msg_control = queue_->controls[i].data();
+      messages[i].msg_hdr.msg_controllen = sizeof queue_->controls[i];
     }
     const int got = recvmmsg(fd_.number(), messages.data(), kBatch, MSG_DONTWAIT, nullptr);
     if (got <= 0) return;  // nothing, or an error that a later packet may get over
     for (int i = 0; i < got; ++i) {
       const Peer from(reinterpret_cast<const char*>(&queue_->names[i]),
                       messages[i].msg_hdr.msg_namelen);
-      take(from, ByteView(queue_->buffers[i]).first(messages[i].msg_len));
+      take(from + local_of(messages[i].msg_hdr),
+           ByteView(queue_->buffers[i]).first(messages[i].msg_len));
     }
     if (got < static_cast<int>(kBatch)) return;
   }

@@ -171,6 +171,15 @@ for i in 1 2 3; do
 done
 for i in 1 2 3; do wait "${last[i]}"; cmp text "got$i"; done
 wait "$send"
+
+# Answers come from the address that was asked, whichever of ours it is: others are dropped.
+for listen in '' 0.0.0.0; do
+  rm -f send.err
+  tokstream-send --listen "$listen:0" --key secret --receivers 1 2>send.err <text & send=$!
+  port=$(port_of send.err)
+  tokstream-recv --key secret --timeout 5 "127.0.0.2:$port" >got 2>recv.err & recv=$!
+  both_end "a sender on '$listen' at its second address"
+done
 for i in 1 2 3; do
   for stream in a b; do echo "{\"stream\": \"$stream\", \"text\": \"$stream$i \"}"; done
 done >streams.jsonl
