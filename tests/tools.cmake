@@ -19,6 +19,6 @@ foreach(tool IN LISTS tools)
   kv_cli_test(man.${tool} manual ${tool})
 endforeach()
 foreach(script status files output pipes killed parts bad batch model importance calibrate flipped
-        convert tokstream_sim tokstream tokstream_load linkemu)
+        convert diff tokstream_sim tokstream tokstream_load linkemu)
   kv_cli_test(${script} ${script})
 endforeach()

@@ -1,0 +1,1 @@
+kv_test(diff LIBS kv_diff)
