@@ -16,7 +16,7 @@ struct Leaf {
 
 // All that is asked for, read once: in a virtual machine each cpuid is a call of its host.
 struct Cpu {
-  Leaf leaf1, leaf7, leaf7_1, extended1;
+  Leaf leaf0, leaf1, leaf7, leaf7_1, extended1;
   std::uint32_t os_saves = 0;  // parts of a thread's state
 };
 
@@ -27,6 +27,7 @@ Cpu read_cpu() {
   };
   const unsigned most = __get_cpuid_max(0, nullptr),
                  most_extended = __get_cpuid_max(1u << 31, nullptr);
+  read(cpu.leaf0, 0, 0);
   if (most >= 1) read(cpu.leaf1, 1, 0);
   if (most >= 7) read(cpu.leaf7, 7, 0);
   if (most >= 7 && cpu.leaf7.eax >= 1) read(cpu.leaf7_1, 7, 1);
@@ -87,6 +88,12 @@ bool cpu_has_avx512_bf16() { return cpu_has_avx512() && has(cpu().leaf7_1.eax, 1
 
 bool cpu_has_amx_int8() { return cpu_has_avx512_vnni() && tiles_with(1u << 25); }
 bool cpu_has_amx_bf16() { return cpu_has_avx512_bf16() && tiles_with(1u << 22); }
+bool cpu_favours_bf16() {
+  const Leaf& maker = cpu().leaf0;
+  const bool intel = maker.ebx == signature_INTEL_ebx && maker.edx == signature_INTEL_edx &&
+                     maker.ecx == signature_INTEL_ecx;
+  return cpu_has_amx_bf16() || (cpu_has_avx512_bf16() && !intel);
+}
 
 }  // namespace kv
 
@@ -98,6 +105,7 @@ bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512() { return false; }
 bool cpu_has_avx512_vbmi2() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
+bool cpu_favours_bf16() { return false; }
 bool cpu_has_avx512_bf16() { return false; }
 bool cpu_has_amx_int8() { return false; }
 bool cpu_has_amx_bf16() { return false; }

@@ -14,5 +14,8 @@ bool cpu_has_avx512_bf16();   // with AVX-512
 // process.
 bool cpu_has_amx_int8();
 bool cpu_has_amx_bf16();
+// Whether products in bf16 are faster than in f32: with AMX, and with AVX-512's instruction but on
+// Intel's processors, where it makes half as many as f32's does (Sapphire Rapids: 43 and 86 G/s).
+bool cpu_favours_bf16();
 
 }  // namespace kv

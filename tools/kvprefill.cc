@@ -32,7 +32,7 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("DIR")
       ->excludes("--output");
   app.add_option("--shard", o.shard, "take only documents I, I+N, I+2N ...")->type_name("I/N");
-  app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: as computed)")
+  app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: bf16)")
       ->type_name("DTYPE");
   app.add_option("--hidden", o.hidden, "keep E at the inputs of these layers: 0,8,16")
       ->type_name("LAYERS");
@@ -45,7 +45,12 @@ kv::PrefillOptions prefill_options(const Options& o, const kv::Invocation& call)
   kv::PrefillOptions options{.split = o.split, .parse_special = o.special, .only_new = o.only_new};
   if (o.bos || o.no_bos) options.bos = o.bos;
   options.importance = o.importance;
-  if (!o.dtype.empty()) options.dtype = kv::parse_dtype(o.dtype);
+  // A file's type is not the processor's business.
+  if (!o.dtype.empty()) {
+    options.dtype = kv::parse_dtype(o.dtype);
+  } else if (o.model.compute == "auto") {
+    options.dtype = kv::DType::kBF16;
+  }
   if (!o.hidden.empty()) options.hidden_layers = kv::parse_indices(o.hidden, "--hidden");
   if (!o.no_history) options.history = {{call.tool, call.version, call.arguments}};
   return options;

@@ -1,6 +1,7 @@
 #include "kv/model/model.hh"
 
 #include "kv/base/error.hh"
+#include "kv/kernels/cpu_features.hh"
 #include "kv/model/attention.hh"
 #include "kv/model/dtype.hh"
 #include "kv/model/model_state.hh"
@@ -36,7 +37,9 @@ at::ScalarType choose_type(Compute wanted, at::Device device) {
     case Compute::kAuto:
       break;
   }
-  return device.is_cuda() || attention_supported<c10::BFloat16>() ? at::kBFloat16 : at::kFloat;
+  const bool fast =
+      device.is_cuda() || (attention_supported<c10::BFloat16>() && cpu_favours_bf16());
+  return fast ? at::kBFloat16 : at::kFloat;
 }
 
 bool fused_supported(at::ScalarType type, at::Device device) {

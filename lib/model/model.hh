@@ -27,7 +27,7 @@ class Tensor;
 
 namespace kv {
 
-// kAuto is bf16 where the hardware multiplies it (CUDA, AVX512_BF16, AMX), else f32.
+// kAuto is bf16 where the hardware multiplies it faster (CUDA, cpu_favours_bf16()), else f32.
 enum class Compute { kAuto, kF32, kBF16, kF16 };
 // kAuto is CUDA where there is a device, else the CPU.
 enum class Device { kAuto, kCpu, kCuda };
