@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 
 for _ in 1 2 3; do cat "$root/examples/data/report.txt"; done >long.txt
-tokens=$(kvprefill -q -m smollm2 long.txt | kvinfo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["members"][0]["token_count"])')
+tokens=$(kvprefill -q -m smollm2 long.txt | kvinfo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["members"][0]["meta"]["token_count"])')
 head -c $(($(wc -c <long.txt) * 4096 / tokens)) long.txt >text
 kvprefill -q -m smollm2 --importance text -o bf16
 kvencode --lossless bf16 -o lossless
