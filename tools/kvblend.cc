@@ -121,10 +121,10 @@ int program_body(const Options& o, const kv::Invocation& call) {
   kv::Pieces pieces(session, piece_options(o, *session.tokenizer));
   const kv::Layout& layout = pieces.layout();
   kv::KvCache cache =
-      session.model->make_cache({.capacity = layout.size(), .keep_unrotated_keys = true});
+      session.model->make_cache({.capacity = layout.size(), .keep_unrotated_keys = true, .layers_on_demand = true});
   cache.extend(0, layout.size());
   kv::LayerLoad load(pieces.load_parts(), cache,
-                     {.threads = std::max(1, session.model->threads() - 1), .ahead = 1});
+                     {.threads = std::max(1, session.model->threads() - 1), .ahead = 1, .open_layers = true});
   session.model->load_weights();  // the first layers are read meanwhile
   const double model_s = since.seconds();
 
@@ -132,7 +132,10 @@ int program_body(const Options& o, const kv::Invocation& call) {
   std::vector<kv::HistoryEntry> history;
   if (!o.no_history) history = {{call.tool, call.version, call.arguments}};
   kv::FusedMember member(session, layout, cache, dtype, std::move(history), writer);
-  options.on_layer = [&](std::int64_t layer) { member.write_layer(layer); };
+  options.on_layer = [&](std::int64_t layer) {
+    member.write_layer(layer);
+    cache.close_layer(layer);
+  };
   const kv::FuseReport fused = kv::fuse(
       *session.model, layout, cache, [&](std::int64_t layer) { load.wait(layer); }, options);
   member.end();
@@ -144,6 +147,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
                    {"wait_s", fused.wait_s},
                    {"compute_s", fused.compute_s},
                    {"total_s", since.seconds()},
+                   {"layer_peak", load.layer_peak()},
                    {"read_bytes", load.read_bytes()},
                    {"compute", kv::dtype_name(session.model->compute())},
                    {"device", session.model->device()}});

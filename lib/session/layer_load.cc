@@ -39,6 +39,7 @@ struct LayerLoad::State {
   std::size_t part = 0;        // of which
   std::int64_t rows_read = 0;  // of that layer of that part, keys and values together
   std::int64_t layer_limit = 0;
+  std::int64_t waited_for = 0, peak = 0, opened = 0;
   std::vector<Clock::time_point> layer_began;
 
   mutable std::mutex telling;
@@ -71,10 +72,11 @@ struct LayerLoad::State {
     allowed.notify_all();
   }
 
-  void allow(std::int64_t waited_for) {
-    const std::int64_t limit = options.ahead < 0 ? cache.layer_count() : waited_for + options.ahead;
+  void allow(std::int64_t wanted) {
+    const std::int64_t limit = options.ahead < 0 ? cache.layer_count() : wanted + options.ahead;
     {
       const std::lock_guard lock(reading);
+      waited_for = std::max(waited_for, wanted);
       if (limit <= layer_limit) return;
       layer_limit = limit;
     }
@@ -133,11 +135,13 @@ struct LayerLoad::State {
         allowed.wait(lock, [this] { return ended || layer <= layer_limit; });
         layer_began[static_cast<std::size_t>(layer)] = Clock::now();
       } else {
+        if (options.open_layers && opened <= layer) cache.open_layer(opened++);
         ended = true;  // stays so where reading throws: what follows damage would be misread
         const std::optional<Tile> tile = next_tile(parts[part], coded);
         // Readers see to it that a member's tensors are whole and in their order.
         if (!tile) throw std::logic_error("LayerLoad: a member without all layers");
         rows_read += tile->header.token_count;
+        peak = std::max(peak, layer - waited_for + 1);
         keep_pace();
         ended = false;
         return Held{&parts[part], *tile};
@@ -233,6 +237,11 @@ double LayerLoad::load_s() const {
 double LayerLoad::layer_load_s(std::int64_t layer) const {
   const std::lock_guard lock(state_->telling);
   return state_->layer_s[static_cast<std::size_t>(layer)];
+}
+
+std::int64_t LayerLoad::layer_peak() const {
+  const std::lock_guard lock(state_->reading);
+  return state_->peak;
 }
 
 std::uint64_t LayerLoad::read_bytes() const {

@@ -28,6 +28,7 @@ struct LayerLoadOptions {
   int threads = 0;          // beside the one that waits, which helps
   std::int64_t ahead = -1;  // layers that may be begun behind the one last waited for; -1: all
   double bytes_per_s = 0;   // read no faster; 0: as fast as it goes
+  bool open_layers = false;  // of the cache, when they are begun
   std::function<void(const LoadPart&, const Tile&)> on_hidden = {};  // tiles of E, in order
 };
 
@@ -49,6 +50,8 @@ class LayerLoad {
   double load_s() const;                          // from the beginning to the end; 0 until then
   double layer_load_s(std::int64_t layer) const;  // of one that wait() returned for
   std::uint64_t read_bytes() const;               // of all streams, so far
+  // Most layers that were begun, the one last waited for among them, but not yet left behind by it.
+  std::int64_t layer_peak() const;
 
  private:
   struct State;
