@@ -1,6 +1,7 @@
 #include "kv/blend/fuse.hh"
 
 #include "kv/base/error.hh"
+#include "kv/blend/cost.hh"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
@@ -15,15 +16,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Slots = std::vector<std::int64_t>;
 
+constexpr std::size_t kTrialRows = 256;
+
 double seconds_since(Clock::time_point began) {
   return std::chrono::duration<double>(Clock::now() - began).count();
-}
-
-// What projecting a row to queries, keys and values costs.
-double projection_flops(const ModelConfig& config, const LayerGeometry& layer) {
-  return 2.0 * static_cast<double>(config.hidden) *
-         static_cast<double>(config.query_heads * layer.k_dim +
-                             layer.kv_heads * (layer.k_dim + layer.v_dim));
 }
 
 class Fusion {
@@ -45,7 +41,9 @@ class Fusion {
     for (std::int64_t layer = 0; layer < layers(); ++layer) {
       ready(layer);
       if (next_filter_ < filters_.size() && layer >= check_layer()) filter(layer);
+      const Clock::time_point computing = Clock::now();
       through(layer);
+      layer_s_ = seconds_since(computing);
       if (options_.on_layer) options_.on_layer(layer);
     }
     if (options_.logits && last_is_fresh()) {
@@ -72,30 +70,67 @@ class Fusion {
     report_.wait_s += seconds_since(began);
   }
 
+  // The amount, which may depend on what loading takes.
+  std::int64_t amount_for(double row_s) {
+    if (!options_.layer_load_s) return options_.amount.of(std::ssize(candidates_));
+    report_.row_s = row_s;
+    report_.share = balanced_share(
+        {row_s, std::ssize(candidates_), std::ssize(layout_.fresh), options_.layer_load_s()},
+        options_.amount.share);
+    return Amount{report_.share}.of(std::ssize(candidates_));
+  }
+
+  // Of some rows through layer 0, where keys and values are the same in every context: nothing is
+  // changed but for roundings. The second time is what counts.
+  double trial_row_s() {
+    const auto count = std::min<std::size_t>(candidates_.size(), kTrialRows);
+    if (!options_.layer_load_s || count == 0) return 0;
+    ready(0);
+    const Slots slots(candidates_.begin(),
+                      candidates_.begin() + static_cast<std::ptrdiff_t>(count));
+    double row_s = 0;
+    for (int i = 0; i < 2; ++i) {
+      at::Tensor hidden = embedded(slots);
+      const Clock::time_point began = Clock::now();
+      run_rows(0, hidden, slots);
+      row_s = seconds_since(began) / static_cast<double>(count);
+    }
+    return row_s;
+  }
+
   // Who goes through layer 0: those chosen, or all, of whom some are chosen at the check layer.
   void choose_before() {
-    const auto count = [&] { return options_.amount.of(std::ssize(candidates_)); };
+    const auto count = [&] { return amount_for(trial_row_s()); };
     switch (options_.selection) {
       case Selection::kNone:
         return;
       case Selection::kFirst:
-        chosen_ = first_of(layout_.reused, options_.amount);
+        if (options_.layer_load_s) count();
+        chosen_ = first_of(layout_.reused,
+                           options_.layer_load_s ? Amount{report_.share} : options_.amount);
         return;
       case Selection::kRandom:
         chosen_ = random_of(candidates_, count(), options_.seed);
         return;
       case Selection::kQuestion:
+        if (options_.layer_load_s) {
+          fail_usage("-r auto: qattn reads everything before it can choose; give a share");
+        }
         if (count() > 0) chosen_ = highest(candidates_, question_mass(), count());
         return;
       case Selection::kHkvd:
         filters_ = options_.gradual;
+        if (options_.layer_load_s && !filters_.empty()) {
+          fail_usage("-r auto: --gradual has amounts of its own");
+        }
         if (filters_.empty()) filters_.push_back(options_.amount);
         if (check_layer() < 1 || check_layer() + std::ssize(filters_) > layers()) {
           fail_usage("--check-layer {} and {} amounts: the layers to choose at are 1 to {}",
                      check_layer(), filters_.size(), layers() - 1);
         }
         const std::int64_t most = filters_.front().of(std::ssize(candidates_));
-        if (most > 0) chosen_ = candidates_;
+        if (most > 0 || options_.layer_load_s) chosen_ = candidates_;
+        if (options_.layer_load_s) return;
         // None or all: there is nothing to choose.
         if (most == 0 || (filters_.size() == 1 && most == std::ssize(candidates_))) {
           filters_.clear();
@@ -152,7 +187,10 @@ class Fusion {
         deviations(keys_before, saved(layer, CachePart::kKeys), geometry.kv_heads * geometry.k_dim);
     const std::vector<double> values = deviations(values_before, saved(layer, CachePart::kValues),
                                                   geometry.kv_heads * geometry.v_dim);
-    const std::int64_t count = filters_[next_filter_++].of(std::ssize(candidates_));
+    const std::int64_t count = options_.layer_load_s
+                                   ? amount_for(layer_s_ / static_cast<double>(rows_.size()))
+                                   : filters_[next_filter_].of(std::ssize(candidates_));
+    ++next_filter_;
     switch (options_.measure) {
       case Measure::kKeys:
         chosen_ = highest(chosen_, keys, count);
@@ -227,30 +265,14 @@ class Fusion {
   Slots candidates_;
   std::vector<Amount> filters_;
   std::size_t next_filter_ = 0;
-  Slots chosen_;       // so far
-  Slots rows_;         // chosen and fresh ones: whose hidden states these are
-  at::Tensor hidden_;  // [rows_][hidden]
+  Slots chosen_;        // so far
+  Slots rows_;          // chosen and fresh ones: whose hidden states these are
+  at::Tensor hidden_;   // [rows_][hidden]
+  double layer_s_ = 0;  // of the last one
   FuseReport report_;
 };
 
 }  // namespace
-
-double layer_flops(const ModelConfig& config, std::int64_t layer,
-                   std::span<const std::int64_t> slots) {
-  const LayerGeometry& geometry = config.layers[static_cast<std::size_t>(layer)];
-  const auto heads = static_cast<double>(config.query_heads);
-  double seen = 0;
-  for (const std::int64_t slot : slots) {
-    seen +=
-        static_cast<double>(geometry.window > 0 ? std::min(slot + 1, geometry.window) : slot + 1);
-  }
-  const double row =
-      projection_flops(config, geometry) + 2.0 * static_cast<double>(config.hidden) *
-                                               (heads * static_cast<double>(geometry.v_dim) +
-                                                3.0 * static_cast<double>(config.intermediate));
-  return static_cast<double>(slots.size()) * row +
-         2.0 * seen * heads * static_cast<double>(geometry.k_dim + geometry.v_dim);
-}
 
 FuseReport fuse(const Model& model, const Layout& layout, KvCache& cache,
                 const std::function<void(std::int64_t)>& wait, const FuseOptions& options) {

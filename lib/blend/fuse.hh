@@ -4,6 +4,7 @@
 // loaded.
 
 #include "kv/blend/pieces.hh"
+#include "kv/blend/plan.hh"
 #include "kv/blend/select.hh"
 #include "kv/model/model.hh"
 
@@ -25,6 +26,11 @@ struct FuseOptions {
   // depth on.
   std::int64_t check_layer = -1;
   Measure measure = Measure::kValues;
+  // When set, `amount` is the least, a share, and as many more are recomputed as balanced_share()
+  // finds: asked at the choice, it gives the seconds that loading a layer takes. A row's time is
+  // that of hkvd's first layer, or of some rows for a trial. Not with gradual, and not with qattn,
+  // which has read everything before it chooses.
+  std::function<double()> layer_load_s = {};
   std::uint64_t seed = 0;                           // of kRandom
   bool logits = false;                              // of the last slot, when it is a fresh one
   std::function<void(std::int64_t)> on_layer = {};  // behind each layer, which is as it will stay
@@ -35,6 +41,8 @@ struct FuseReport {
   // Rows through whole layers, and rows of which only keys and values were made.
   std::int64_t row_layers = 0, key_value_rows = 0;
   double flops = 0;      // multiplications and additions, of products with weights and attention
+  double share = 0;      // with layer_load_s: the one that was chosen
+  double row_s = 0;      // and the time of a row of a layer that it was chosen by
   double wait_s = 0;     // for layers
   double compute_s = 0;  // everything else
   std::vector<float> logits;
@@ -45,9 +53,5 @@ struct FuseReport {
 // model or the layout: a check layer that is none, qattn without a suffix.
 FuseReport fuse(const Model& model, const Layout& layout, KvCache& cache,
                 const std::function<void(std::int64_t)>& wait, const FuseOptions& options);
-
-// Of `rows` at these slots through `layer`: what FuseReport::flops counts.
-double layer_flops(const ModelConfig& config, std::int64_t layer,
-                   std::span<const std::int64_t> slots);
 
 }  // namespace kv

@@ -167,6 +167,18 @@ struct Pieces::State {
     if (where.count > 0) (exact ? layout.exact : layout.reused).push_back(where);
     layout.ids.insert(layout.ids.end(), member.tokens.begin() + member.skip, member.tokens.end());
     add_chunks(member);
+    layout.stored_bytes += stored_bytes(member);
+  }
+
+  static std::uint64_t stored_bytes(const Member& member) {
+    if (!member.file) {
+      return member.meta.bytes_per_token() * static_cast<std::uint64_t>(member.meta.token_count);
+    }
+    std::uint64_t sum = 0;
+    for (const format::IndexEntry& entry : member.file->index(member.number)) {
+      if (entry.tile.kind != format::Kind::kE) sum += entry.size_bytes;
+    }
+    return sum;
   }
 
   bool begins_with_bos(const Member& member) const {

@@ -34,6 +34,8 @@ struct Layout {
   std::vector<ChunkMeta> chunks;    // of the fused member
   std::int64_t prefix_repeats = 0;  // members that had the prefix before them, which was cut off
   std::int64_t bos_dropped = 0;     // likewise a BOS
+  // Keys and values as they lie in the files; of a pipe's as they would be without a codec.
+  std::uint64_t stored_bytes = 0;
 
   std::int64_t size() const { return static_cast<std::int64_t>(ids.size()); }
   std::vector<std::int64_t> candidates() const;  // slots of `reused`

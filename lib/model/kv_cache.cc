@@ -55,9 +55,7 @@ std::span<const std::int32_t> KvCache::positions() const {
 std::int64_t KvCache::next_position() const {
   return state_->size == 0 ? 0 : std::ranges::max(positions()) + 1;
 }
-bool KvCache::keeps_unrotated_keys() const {
-  return state_->keeps_raw;
-}
+bool KvCache::keeps_unrotated_keys() const { return state_->keeps_raw; }
 
 void KvCache::open_layer(std::int64_t layer) {
   check_layer(*state_, layer);

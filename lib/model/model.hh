@@ -48,7 +48,7 @@ struct ModelOptions {
 struct CacheOptions {
   std::int64_t capacity = 0;  // tokens
   bool keep_unrotated_keys =
-      false;  // needed for KvCache::save() of keys; half as much memory again
+      false;                      // needed for KvCache::save() of keys; half as much memory again
   bool layers_on_demand = false;  // KvCache::open_layer() makes room for each
 };
 

@@ -25,9 +25,9 @@ struct LoadPart {
 };
 
 struct LayerLoadOptions {
-  int threads = 0;          // beside the one that waits, which helps
-  std::int64_t ahead = -1;  // layers that may be begun behind the one last waited for; -1: all
-  double bytes_per_s = 0;   // read no faster; 0: as fast as it goes
+  int threads = 0;           // beside the one that waits, which helps
+  std::int64_t ahead = -1;   // layers that may be begun behind the one last waited for; -1: all
+  double bytes_per_s = 0;    // read no faster; 0: as fast as it goes
   bool open_layers = false;  // of the cache, when they are begun
   std::function<void(const LoadPart&, const Tile&)> on_hidden = {};  // tiles of E, in order
 };
