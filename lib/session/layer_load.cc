@@ -39,6 +39,7 @@ struct LayerLoad::State {
   std::size_t part = 0;        // of which
   std::int64_t rows_read = 0;  // of that layer of that part, keys and values together
   std::int64_t layer_limit = 0;
+  std::uint64_t read_bytes = 0;
   std::int64_t waited_for = 0, peak = 0, opened = 0;
   std::vector<Clock::time_point> layer_began;
 
@@ -137,7 +138,10 @@ struct LayerLoad::State {
       } else {
         if (options.open_layers && opened <= layer) cache.open_layer(opened++);
         ended = true;  // stays so where reading throws: what follows damage would be misread
+        // Members of one file count together, so that only what this tile took is added.
+        const std::uint64_t before = parts[part].source->read_bytes();
         const std::optional<Tile> tile = next_tile(parts[part], coded);
+        read_bytes += parts[part].source->read_bytes() - before;
         // Readers see to it that a member's tensors are whole and in their order.
         if (!tile) throw std::logic_error("LayerLoad: a member without all layers");
         rows_read += tile->header.token_count;
@@ -173,16 +177,10 @@ struct LayerLoad::State {
     told.notify_all();
   }
 
-  std::uint64_t read_bytes() const {
-    std::uint64_t sum = 0;
-    for (const LoadPart& each : parts) sum += each.source->read_bytes();
-    return sum;
-  }
-
   // As a device that gives no more would: the others wait behind this one.
   void keep_pace() const {
     if (options.bytes_per_s <= 0) return;
-    const double due_s = static_cast<double>(read_bytes()) / options.bytes_per_s;
+    const double due_s = static_cast<double>(read_bytes) / options.bytes_per_s;
     std::this_thread::sleep_until(
         began + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(due_s)));
   }
@@ -246,7 +244,7 @@ std::int64_t LayerLoad::layer_peak() const {
 
 std::uint64_t LayerLoad::read_bytes() const {
   const std::lock_guard lock(state_->reading);
-  return state_->read_bytes();
+  return state_->read_bytes;
 }
 
 }  // namespace kv

@@ -121,9 +121,45 @@ for _ in 1 2 3 4 5 6; do cat some.kv; done >many.kv
 blend -r 15% many.kv -o fused.kv
 kvinfo --check fused.kv >/dev/null
 
+# Layers are read no faster than allowed, two at a time; what loading takes decides how many are
+# recomputed: all, were it to take for ever, or the least.
+kvblend "${m[@]}" --read-rate 20M abc.kv --stats -f -o fused.kv 2>stats
+python3 -c 'import json; s = json.load(open("stats"))
+assert s["load_s"] > 0.9 * s["read_bytes"] / 20e6 and s["layer_peak"] == 2, s
+assert s["stored_bytes"] <= s["read_bytes"] < 1.3 * s["stored_bytes"], s' || fail "--read-rate: $(<stats)"
+for rule in hkvd first; do
+  kvblend "${m[@]}" -r auto --select $rule --throughput 1k abc.kv --stats -f -o fused.kv 2>stats
+  [ "$(counted recomputed)" = "$(counted reused)" ] || fail "-r auto, $rule: $(<stats)"
+done
+kvblend "${m[@]}" -r auto --floor 20 --throughput 1000T abc.kv --stats -f -o fused.kv 2>stats
+[ "$(counted auto_share)" = 0.2 ] || fail "-r auto, the least: $(<stats)"
+kvblend "${m[@]}" --plan --throughput 1k abc.kv >plan
+[ "$(grep -c '%' plan)" = 8 ] || fail "--plan: $(<plan)"
+grep -q '^given .*100.0%' plan || fail "--plan: $(<plan)"
+kvblend "${m[@]}" --plan --json abc.kv | python3 -c 'import json, sys
+plan = json.load(sys.stdin)
+loads = [d["load_s"] for d in plan["devices"]]
+assert loads == sorted(loads) and plan["prefill_s"] > 0 and plan["layers"] == 30, plan
+assert all(d["hidden"] == (d["load_s"] <= d["recompute_s"]) for d in plan["devices"] if d["share"] == 0.15)'
+
+# Beside a full prefill: equal when all is recomputed; when nothing is, not within the limits, and no
+# file is left.
+expect 0 kvblend "${m[@]}" --verify -r 100% --max-kld 1e-6 --min-top1 1 --next 8 --json --suffix "$question" abc.kv
+python3 -c 'import json; s = json.load(open("out"))
+assert s["next_tokens"] == 8 and s["top1"] == 1 and s["kld_mean"] < 1e-6, s
+assert len(s["layers"]) == 30 and s["layers"][0]["values_read"] < 1e-5, s
+last = s["layers"][-1]
+assert last["values_read"] > 0.1 and last["values_fused"] < 1e-4 and last["keys_fused"] < 1e-4, last
+assert s["flops"] < s["prefill_flops"], s' || fail "--verify: $(<out)"
+expect 1 kvblend "${m[@]}" --verify -r 0 --max-kld 1e-6 --next 4 abc.kv -o not.kv -q
+grep -q 'next 4 tokens' out || fail "--verify: $(<out)"
+absent not.kv
+cat abc.kv | kvblend "${m[@]}" --verify --next 4 -o written.kv >out
+kvinfo --check written.kv >/dev/null
+
 # What cannot be.
-for _ in $(seq 120); do cat abc.kv; done >long.kv
-expect 3 kvblend -m smollm2 long.kv
+seq 6000 >long.txt
+expect 3 kvblend -m smollm2 --suffix-file long.txt a.kv
 says "over the model's context of 8192"
 expect 3 kvblend -m smollm2 --prefix abc.kv a.kv
 says 'holds 3 members'
@@ -150,7 +186,8 @@ done
 expect 3 kvblend -m smollm2 a.kv other.kv
 says 'made with'
 for wrong in '--order 0,0' '--order 3' '-r 101%' '-r x' '--select best' '--select qattn' '--check-layer 30' \
-  '--measure x' '--select first --gradual 20%:10%' '--gradual 10%:20%' '--dtype int8'; do
+  '--measure x' '-r auto --gradual 20%' '-r auto --select qattn --suffix x' '--throughput 5X' '--floor 101' \
+  '--next 0' '--max-kld -1' '--select first --gradual 20%:10%' '--gradual 10%:20%' '--dtype int8'; do
   # shellcheck disable=SC2086
   expect 2 kvblend -m smollm2 $wrong abc.kv
 done

@@ -1,5 +1,6 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/blend/fuse.hh"
+#include "kv/blend/verify.hh"
 #include "random_checkpoint.hh"
 
 #include <ATen/core/Tensor.h>
@@ -179,6 +180,65 @@ TEST_CASE("the highest scores, the first tokens, random ones") {
   CHECK(random_of(many, 2000, 3) == many);
   // Spread over all: the mean of 100 of 0 to 999 is within 4 of its standard deviations.
   CHECK(std::abs(std::accumulate(some.begin(), some.end(), 0.0) / 100 - 504.5) < 4 * 28);
+}
+
+TEST_CASE("as many are recomputed as loading hides, by its time and a row's") {
+  CHECK(balanced_share({.row_s = 1e-3, .reused = 1000, .fresh = 0, .load_s = 0.4}, 0.15) ==
+        doctest::Approx(0.4));
+  CHECK(balanced_share({.row_s = 1e-3, .reused = 1000, .fresh = 100, .load_s = 0.4}, 0.15) ==
+        doctest::Approx(0.3));
+  CHECK(balanced_share({.row_s = 1e-3, .reused = 1000, .fresh = 0, .load_s = 0.1}, 0.15) == 0.15);
+  CHECK(balanced_share({.row_s = 1e-3, .reused = 1000, .fresh = 0, .load_s = 9}, 0.15) == 1);
+  CHECK(balanced_share({.row_s = 1e-3, .reused = 0, .fresh = 9, .load_s = 9}, 0.15) == 0.15);
+  for (const double load_s : {0.0, 1e9}) {
+    Blend blend;
+    const FuseReport report =
+        blend.fused({.amount = {0.3}, .layer_load_s = [&] { return load_s; }});
+    CHECK(report.chosen.size() == (load_s > 0 ? 73 : 22));
+    CHECK(report.share == (load_s > 0 ? 1 : 0.3));
+    CHECK(report.row_s > 0);
+  }
+}
+
+TEST_CASE("a plan by hand") {
+  // 10 layers; a row through one takes a millisecond. 2 GB at 1 GB/s are 0.2 s a layer.
+  const FusionSize size{.layers = 10,
+                        .check_layers = 1,
+                        .tokens = 1100,
+                        .reused = 900,
+                        .fresh = 100,
+                        .bytes = 2'000'000'000,
+                        .row_s = 1e-3};
+  const Plan plan = plan_for(size, {{"fast", 100e9}, {"slow", 1e9}, {"slowest", 1e6, 0.5}}, 0.1);
+  CHECK(plan.prefill_s == doctest::Approx(11));
+  const DevicePlan &fast = plan.devices[0], &slow = plan.devices[1], &slowest = plan.devices[2];
+  CHECK(fast.share == 0.1);
+  CHECK(fast.recompute_s == doctest::Approx(1 + 9 * 0.19));
+  CHECK(fast.total_s == doctest::Approx(0.002 + 2.71));
+  CHECK(fast.hidden);
+  CHECK(slow.share == doctest::Approx(1.0 / 9));
+  CHECK(slow.load_s == doctest::Approx(2));
+  CHECK(slow.recompute_s == doctest::Approx(1 + 9 * 0.2));
+  CHECK(slow.hidden);
+  CHECK(plan.cheapest == 1);
+  CHECK(slowest.share == 1);
+  CHECK_FALSE(slowest.hidden);
+  CHECK(slowest.total_s == doctest::Approx(0.5 + 200 + 1800));
+  CHECK(plan_for(size, {{"slowest", 1e6}}, 0.1).cheapest == -1);
+  CHECK(parse_rate("50M", "x") == 50e6);
+  CHECK(parse_rate("4.8G", "x") == doctest::Approx(4.8e9));
+  CHECK(parse_rate("1250", "x") == 1250);
+  for (const char* wrong : {"", "M", "0", "-5M", "5MB", "inf", "nan", "1e400", "5X"}) {
+    CAPTURE(wrong);
+    CHECK(kind_of([&] { parse_rate(wrong, "x"); }) == ErrorKind::kUsage);
+  }
+}
+
+TEST_CASE("KL divergence of logits") {
+  const std::vector<float> even{1, 1}, odd{1, 1 + std::log(3.0f)};
+  CHECK(kl_divergence(even, even) == 0);
+  CHECK(kl_divergence(even, odd) == doctest::Approx(0.5 * std::log(2) + 0.5 * std::log(2.0 / 3)));
+  CHECK(kl_divergence(odd, even) == doctest::Approx(0.25 * std::log(0.5) + 0.75 * std::log(1.5)));
 }
 
 TEST_CASE("all tokens recomputed are a full prefill") {
