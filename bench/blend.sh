@@ -17,11 +17,11 @@ cd "$work"
 for _ in 1 2 3 4; do cat "$root/examples/data/report.txt"; done >long.txt
 kvprefill -q -m smollm2 --split 512 long.txt | kvcat --members 0:8 -o chunks.kv
 "$build/tests/blend_bench" smollm2 chunks.kv 'Question: Who was the engineer of the lighthouse? Answer:' \
-  "$rounds" 50e6 500e6 0 >times
+  "$rounds" 50e6 500e6 0 >times.txt
 
 # middle FORM: "MEDIAN FASTEST SLOWEST" of its times.
 middle() {
-  awk -v f="$1" '{ t = $NF; sub(/ [^ ]*$/, ""); if ($0 == f) print t }' times | sort -g |
+  awk -v f="$1" '{ t = $NF; sub(/ [^ ]*$/, ""); if ($0 == f) print t }' times.txt | sort -g |
     awk '{ n[NR] = $1 } END { print n[int((NR + 1) / 2)], n[1], n[NR] }'
 }
 read -r recompute low high < <(middle recompute)
@@ -45,5 +45,5 @@ while read -r form; do
   awk -v f="${form#blend }" -v m="$median" -v low="$low" -v high="$high" -v full="$full" 'BEGIN {
     printf "| %s | %.3f | %.3f | %.3f | %.2fx |\n", f, m, low, high, full / m
     exit f == "hkvd 15%" && full < 3 * m }' || missed=1
-done < <(grep '^blend' times | sed 's/ [^ ]*$//' | awk '!seen[$0]++')
+done < <(grep '^blend' times.txt | sed 's/ [^ ]*$//' | awk '!seen[$0]++')
 exit $missed

@@ -126,7 +126,7 @@ kvinfo --check fused.kv >/dev/null
 kvblend "${m[@]}" --read-rate 20M abc.kv --stats -f -o fused.kv 2>stats
 python3 -c 'import json; s = json.load(open("stats"))
 assert s["load_s"] > 0.9 * s["read_bytes"] / 20e6 and s["layer_peak"] == 2, s
-assert s["stored_bytes"] <= s["read_bytes"] < 1.3 * s["stored_bytes"], s' || fail "--read-rate: $(<stats)"
+assert 0.9 * s["stored_bytes"] < s["read_bytes"] < 1.3 * s["stored_bytes"], s' || fail "--read-rate: $(<stats)"
 for rule in hkvd first; do
   kvblend "${m[@]}" -r auto --select $rule --throughput 1k abc.kv --stats -f -o fused.kv 2>stats
   [ "$(counted recomputed)" = "$(counted reused)" ] || fail "-r auto, $rule: $(<stats)"
