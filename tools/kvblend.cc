@@ -72,7 +72,7 @@ void declare(CLI::App& app, Options& o) {
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--max-kld", o.max_kld, "verify: exit 1 when the mean KL divergence is larger")
       ->type_name("NATS")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e9));
   app.add_option("--min-top1", o.min_top1, "verify: exit 1 when fewer, 0 to 1, are the same")
       ->type_name("SHARE")
       ->check(CLI::Range(0.0, 1.0));
