@@ -45,12 +45,7 @@ kv::PrefillOptions prefill_options(const Options& o, const kv::Invocation& call)
   kv::PrefillOptions options{.split = o.split, .parse_special = o.special, .only_new = o.only_new};
   if (o.bos || o.no_bos) options.bos = o.bos;
   options.importance = o.importance;
-  // A file's type is not the processor's business.
-  if (!o.dtype.empty()) {
-    options.dtype = kv::parse_dtype(o.dtype);
-  } else if (o.model.compute == "auto") {
-    options.dtype = kv::DType::kBF16;
-  }
+  options.dtype = o.model.file_dtype(o.dtype);
   if (!o.hidden.empty()) options.hidden_layers = kv::parse_indices(o.hidden, "--hidden");
   if (!o.no_history) options.history = {{call.tool, call.version, call.arguments}};
   return options;

@@ -1,6 +1,7 @@
 #pragma once
 // The options of tools that run a model.
 
+#include "kv/container/tensor.hh"
 #include "kv/model/model.hh"
 #include "tool.hh"
 
@@ -14,6 +15,12 @@ struct ModelToolOptions {
 
   ModelOptions parsed() const {
     return {.compute = parse_compute(compute), .device = parse_device(device), .threads = threads};
+  }
+  // A file's type: the one that --dtype names, else that of --compute, and bf16 with auto, for it
+  // is not the processor's business.
+  DType file_dtype(const std::string& given) const {
+    if (!given.empty()) return parse_dtype(given);
+    return compute == "auto" ? DType::kBF16 : parse_dtype(compute);
   }
 };
 

@@ -1,9 +1,6 @@
 #include "kv/codec/join.hh"
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
+#include "kv/container/any_place.hh"
 
 namespace kv {
 namespace {
@@ -16,43 +13,6 @@ struct Part {
 
   const Meta& meta() const { return file->meta(member); }
 };
-
-// An unnamed copy with an index: gone with the process, whatever happens.
-std::string spooled(const std::string& path, Fd& keep) {
-  const char* folder = std::getenv("TMPDIR");
-  std::string name = fmt::format("{}/kvcat.XXXXXX", folder && *folder ? folder : "/tmp");
-  keep = Fd(mkstemp(name.data()));
-  if (keep.number() < 0) fail_errno("create " + name);
-  unlink(name.c_str());
-  std::string inode = fmt::format("/proc/self/fd/{}", keep.number());
-  Output output = Output::from_fd(Fd(dup(keep.number())), name);
-  Writer writer(output);
-  TileSource source(path);
-  while (const std::optional<Meta> meta = source.next_member()) {
-    writer.begin_member(*meta, source.tokens(), source.importance());
-    const auto all = [](const format::TileHeader&) { return true; };
-    while (const std::optional<Tile> tile = source.next_tile(all)) {
-      writer.write_tile(tile->header, tile->data);
-    }
-    writer.end_member();
-  }
-  output.commit();
-  return inode;
-}
-
-// A pipe may be opened only once: its writer would be cut off.
-std::shared_ptr<IndexedFile> opened(const std::string& path, std::vector<Fd>& spools) {
-  std::error_code unknown;
-  if (std::filesystem::is_regular_file(path, unknown)) {
-    try {
-      return std::make_shared<IndexedFile>(path);
-    } catch (const Error& error) {
-      // No index, or damage: copying it finds out which, and says where.
-      if (error.kind() != ErrorKind::kInput) throw;
-    }
-  }
-  return std::make_shared<IndexedFile>(spooled(path, spools.emplace_back()));
-}
 
 class Join {
  public:
@@ -89,7 +49,7 @@ class Join {
   const Part& first() const { return parts_.front(); }
 
   void add(const std::string& path) {
-    const std::shared_ptr<IndexedFile> file = opened(path, spools_);
+    const std::shared_ptr<IndexedFile> file = at_any_place(Input::open(path), "kvcat");
     const std::string name = path.empty() ? "-" : path;
     for (std::size_t i = 0; i < file->members(); ++i) {
       parts_.push_back({file, i, fmt::format("{}: member {}", name, i)});
@@ -195,7 +155,6 @@ class Join {
     }
   }
 
-  std::vector<Fd> spools_;
   std::vector<Part> parts_;
 };
 

@@ -5,10 +5,10 @@ namespace kv {
 struct TileSource::State {
   std::string name;
   std::optional<std::uint64_t> size_bytes;
-  std::optional<IndexedFile> file;
+  std::shared_ptr<IndexedFile> file;
   std::optional<Reader> reader;
-  std::size_t next_member = 0;  // of the file
-  std::size_t next_entry = 0;   // of the current member's index
+  std::size_t next_member = 0, end_member = 0;  // of the file
+  std::size_t next_entry = 0;                   // of the current member's index
 };
 
 TileSource::TileSource(const std::string& path, Access access)
@@ -20,7 +20,8 @@ TileSource::TileSource(Input input, Access access, bool allow_empty)
   state_->size_bytes = input.size_bytes();
   if (access == Access::kSome && input.mappable()) {
     try {
-      state_->file.emplace(input);
+      state_->file = std::make_shared<IndexedFile>(input);
+      state_->end_member = state_->file->members();
       return;
     } catch (const Error& error) {
       // No index, or damage: reading it through finds out which, and says where.
@@ -30,12 +31,20 @@ TileSource::TileSource(Input input, Access access, bool allow_empty)
   state_->reader.emplace(std::move(input), Reader::Options{.allow_empty = allow_empty});
 }
 
+TileSource::TileSource(std::shared_ptr<IndexedFile> file, std::size_t member, std::string name)
+    : state_(std::make_unique<State>()) {
+  state_->name = std::move(name);
+  state_->file = std::move(file);
+  state_->next_member = member;
+  state_->end_member = member + 1;
+}
+
 TileSource::~TileSource() = default;
 
 std::optional<Meta> TileSource::next_member() {
   State& state = *state_;
   if (state.reader) return state.reader->next_member();
-  if (state.next_member == state.file->members()) return std::nullopt;
+  if (state.next_member == state.end_member) return std::nullopt;
   state.next_entry = 0;
   return state.file->meta(state.next_member++);
 }
@@ -66,7 +75,7 @@ std::optional<Tile> TileSource::next_tile(const WantFn& want) {
   return std::nullopt;
 }
 
-bool TileSource::keeps_tiles() const { return state_->file.has_value(); }
+bool TileSource::keeps_tiles() const { return state_->file != nullptr; }
 
 const std::string& TileSource::name() const { return state_->name; }
 

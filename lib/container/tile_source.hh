@@ -22,6 +22,8 @@ class TileSource {
   // "-" or "": stdin. Throws as Reader does. An empty stream has no member where that is allowed.
   explicit TileSource(const std::string& path, Access access = Access::kAll);
   TileSource(Input input, Access access, bool allow_empty);
+  // Of one member of a file that others read as well, though not at the same time.
+  TileSource(std::shared_ptr<IndexedFile> file, std::size_t member, std::string name);
   ~TileSource();
 
   std::optional<Meta> next_member();

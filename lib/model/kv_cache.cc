@@ -15,10 +15,17 @@
 namespace kv {
 namespace {
 
-void check_rows(const KvCache::State& state, std::int64_t layer, std::int64_t first_slot,
-                std::int64_t count) {
+void check_layer(const KvCache::State& state, std::int64_t layer) {
   if (layer < 0 || layer >= static_cast<std::int64_t>(state.layers.size())) {
     fail_usage("-: layer {}: the model has {}", layer, state.layers.size());
+  }
+}
+
+void check_rows(const KvCache::State& state, std::int64_t layer, std::int64_t first_slot,
+                std::int64_t count) {
+  check_layer(state, layer);
+  if (!state.layers[static_cast<std::size_t>(layer)].keys.defined()) {
+    fail_usage("-: layer {} of the cache is not open", layer);
   }
   if (first_slot < 0 || count < 0 || first_slot > state.size || state.size - first_slot < count) {
     fail_usage("-: slots {} to {}: the cache holds {}", first_slot, first_slot + count,
@@ -39,7 +46,7 @@ std::int64_t KvCache::layer_count() const {
   return static_cast<std::int64_t>(state_->layers.size());
 }
 const LayerGeometry& KvCache::geometry(std::int64_t layer) const {
-  check_rows(*state_, layer, 0, 0);
+  check_layer(*state_, layer);
   return state_->geometry[static_cast<std::size_t>(layer)];
 }
 std::span<const std::int32_t> KvCache::positions() const {
@@ -48,8 +55,17 @@ std::span<const std::int32_t> KvCache::positions() const {
 std::int64_t KvCache::next_position() const {
   return state_->size == 0 ? 0 : std::ranges::max(positions()) + 1;
 }
-bool KvCache::keeps_unrotated_keys() const {
-  return !state_->layers.empty() && state_->layers.front().raw_keys.defined();
+bool KvCache::keeps_unrotated_keys() const { return state_->keeps_raw; }
+
+void KvCache::open_layer(std::int64_t layer) {
+  check_layer(*state_, layer);
+  inferring([&] { state_->allocate(layer); });
+}
+
+void KvCache::close_layer(std::int64_t layer) {
+  check_layer(*state_, layer);
+  LayerStore& store = state_->layers[static_cast<std::size_t>(layer)];
+  store.keys = store.values = store.raw_keys = at::Tensor();
 }
 
 std::int64_t KvCache::extend(std::span<const std::int32_t> positions) {
@@ -80,7 +96,9 @@ std::int64_t KvCache::extend(std::int64_t first_position, std::int64_t count) {
 }
 
 void KvCache::truncate(std::int64_t size) {
-  check_rows(*state_, 0, size, 0);
+  if (size < 0 || size > state_->size) {
+    fail_usage("-: truncation to {}: the cache holds {}", size, state_->size.load());
+  }
   state_->resize(size);
 }
 

@@ -31,6 +31,12 @@ class KvCache {
   std::int64_t next_position() const;
   bool keeps_unrotated_keys() const;
 
+  // Of a cache made with CacheOptions::layers_on_demand: memory for a layer's slots, which are then
+  // undefined, and the end of it. Different layers may be opened, closed and used by different
+  // threads, but not while the cache grows. What uses a layer that is not open throws kUsage.
+  void open_layer(std::int64_t layer);
+  void close_layer(std::int64_t layer);
+
   // Takes the next slots for rows at these positions and returns the first. Their keys and values
   // are undefined until load() or Model::run_layer() writes them, layer by layer; a layer run
   // before its slots are all written reads what is not there. Throws kUsage beyond the capacity or

@@ -113,15 +113,20 @@ void get_values(const KvCache::State& state, std::int64_t layer, std::int64_t fi
 
 // Values of slots behind the last one are multiplied by a probability of zero: they must be finite.
 template <typename T>
-void clear_values(const KvCache::State& state, std::int64_t from, std::int64_t to) {
-  for (std::size_t layer = 0; layer < state.layers.size(); ++layer) {
-    const LayerGeometry& geometry = state.geometry[layer];
-    const Tiles<T> tiles(state.layers[layer].values, geometry.kv_heads, geometry.v_dim);
-    const std::vector<T> zeros(static_cast<std::size_t>(geometry.v_dim), T(0.0f));
-    for (std::int64_t head = 0; head < geometry.kv_heads; ++head) {
-      for (std::int64_t slot = from; slot < to; ++slot) tiles.put_value(head, slot, zeros.data());
-    }
+void clear_values(const KvCache::State& state, std::size_t layer, std::int64_t from,
+                  std::int64_t to) {
+  const LayerGeometry& geometry = state.geometry[layer];
+  const Tiles<T> tiles(state.layers[layer].values, geometry.kv_heads, geometry.v_dim);
+  const std::vector<T> zeros(static_cast<std::size_t>(geometry.v_dim), T(0.0f));
+  for (std::int64_t head = 0; head < geometry.kv_heads; ++head) {
+    for (std::int64_t slot = from; slot < to; ++slot) tiles.put_value(head, slot, zeros.data());
   }
+}
+
+void clear_values(const KvCache::State& state, std::size_t layer, std::int64_t from,
+                  std::int64_t to) {
+  state.type == at::kFloat ? clear_values<float>(state, layer, from, to)
+                           : clear_values<c10::BFloat16>(state, layer, from, to);
 }
 
 at::Tensor index_of(std::span<const std::int64_t> slots, at::Device device) {
@@ -146,15 +151,11 @@ KvCache::State::State(std::vector<LayerGeometry> layer_geometry, std::int64_t sl
       type(dtype),
       device(where),
       tiled(in_tiles),
+      keeps_raw(keep_raw),
       capacity(slots) {
-  const auto options = at::TensorOptions(type).device(device);
-  const std::int64_t rows = tiled ? tiles_for(slots) * kTileSlots : slots;
   for (const LayerGeometry& layer : geometry) {
     LayerStore store;
     if (layer.window < kPositionLimit) store.window = layer.window;
-    store.keys = at::empty({rows, layer.kv_heads, layer.k_dim}, options);
-    store.values = at::empty({rows, layer.kv_heads, layer.v_dim}, options);
-    if (keep_raw) store.raw_keys = at::empty({slots, layer.kv_heads, layer.k_dim}, options);
     const auto same = std::ranges::find_if(ropes, [&](const RopeRows& rope) {
       return rope.rope == layer.rope && rope.dim == layer.k_dim;
     });
@@ -168,6 +169,17 @@ KvCache::State::State(std::vector<LayerGeometry> layer_geometry, std::int64_t sl
     layers.push_back(std::move(store));
   }
   if (!tiled) device_positions = at::empty({slots}, at::TensorOptions(at::kInt).device(device));
+}
+
+void KvCache::State::allocate(std::int64_t index) {
+  const LayerGeometry& layer = geometry[static_cast<std::size_t>(index)];
+  LayerStore& store = layers[static_cast<std::size_t>(index)];
+  const auto options = at::TensorOptions(type).device(device);
+  const std::int64_t rows = tiled ? tiles_for(capacity) * kTileSlots : capacity;
+  store.keys = at::empty({rows, layer.kv_heads, layer.k_dim}, options);
+  store.values = at::empty({rows, layer.kv_heads, layer.v_dim}, options);
+  if (keeps_raw) store.raw_keys = at::empty({capacity, layer.kv_heads, layer.k_dim}, options);
+  if (tiled) clear_values(*this, static_cast<std::size_t>(index), size, cleared);
 }
 
 void KvCache::State::resize(std::int64_t slots) {
@@ -209,8 +221,9 @@ void KvCache::State::set_positions(std::int64_t first, std::span<const std::int3
   const std::int64_t end = tiles_for(size) * kTileSlots;
   if (end > cleared) {
     const std::int64_t from = std::max(size.load(), cleared);
-    type == at::kFloat ? clear_values<float>(*this, from, end)
-                       : clear_values<c10::BFloat16>(*this, from, end);
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+      if (layers[layer].values.defined()) clear_values(*this, layer, from, end);
+    }
     cleared = end;
   }
 }

@@ -47,7 +47,7 @@ struct KvCache::State {
   std::vector<RopeRows> ropes;
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
-  bool tiled = false;
+  bool tiled = false, keeps_raw = false;
   std::atomic<std::int64_t> size =
       0;  // read by threads that load, while the one that computes extends
   std::int64_t capacity = 0;
@@ -56,8 +56,10 @@ struct KvCache::State {
   std::vector<TileSpan> tiles;
   at::Tensor device_positions;  // int32, plain caches
 
+  // Layers have no memory until allocate().
   State(std::vector<LayerGeometry> layer_geometry, std::int64_t slots, bool keep_raw,
         at::ScalarType dtype, at::Device where, bool in_tiles);
+  void allocate(std::int64_t layer);
   void set_positions(std::int64_t first, std::span<const std::int32_t> added);
 
   void resize(std::int64_t slots);

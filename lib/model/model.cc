@@ -127,9 +127,14 @@ int Model::threads() const { return at::get_num_threads(); }
 KvCache Model::make_cache(const CacheOptions& options) const {
   if (options.capacity < 0) fail_usage("-: a cache of {} tokens", options.capacity);
   return inferring([&] {
-    return KvCache(std::make_unique<KvCache::State>(
+    KvCache cache(std::make_unique<KvCache::State>(
         state_->config.layers, options.capacity, options.keep_unrotated_keys,
         state_->placement.type, state_->placement.device, state_->fused));
+    for (std::int64_t layer = 0; !options.layers_on_demand && layer < cache.layer_count();
+         ++layer) {
+      cache.open_layer(layer);
+    }
+    return cache;
   });
 }
 

@@ -48,7 +48,8 @@ struct ModelOptions {
 struct CacheOptions {
   std::int64_t capacity = 0;  // tokens
   bool keep_unrotated_keys =
-      false;  // needed for KvCache::save() of keys; half as much memory again
+      false;                      // needed for KvCache::save() of keys; half as much memory again
+  bool layers_on_demand = false;  // KvCache::open_layer() makes room for each
 };
 
 enum class LogitRows { kNone, kLast, kAll };
@@ -113,6 +114,12 @@ class Model {
                          std::span<const std::int64_t> slots, KvCache& cache) const;
   // Queries as the layer makes them of its input, before RoPE: f32 [rows, query heads, k_dim].
   at::Tensor queries(std::int64_t layer, const at::Tensor& hidden) const;
+  // What attention each slot of the cache gets from these rows, whose keys are in it: by slot, the
+  // sum over rows and query heads; all of them together give rows x heads. Throws kUsage for a
+  // cache on the CPU that does not keep its keys un-rotated.
+  std::vector<float> attention_mass(std::int64_t layer, const at::Tensor& hidden,
+                                    std::span<const std::int64_t> slots,
+                                    const KvCache& cache) const;
   // Final norm and head: f32 [rows, vocab].
   at::Tensor logits(const at::Tensor& hidden) const;
 

@@ -52,6 +52,9 @@ struct Model::State {
     if (cache.tiled != fused || cache.type != placement.type || cache.geometry != config.layers) {
       fail_usage("-: layer {}: the cache was made for another model", layer);
     }
+    if (!cache.layers[static_cast<std::size_t>(layer)].keys.defined()) {
+      fail_usage("-: layer {} of the cache is not open", layer);
+    }
     for (const std::int64_t slot : slots) {
       if (slot < 0 || slot >= cache.size) {
         fail_usage("-: slot {}: the cache holds {}", slot, cache.size.load());

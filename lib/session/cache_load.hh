@@ -19,6 +19,10 @@ struct CacheFileOptions {
   std::vector<std::uint32_t> hidden_layers;  // E to be read as well
 };
 
+// Throws kInput, naming the file, when a member is of another model, lacks layers, or has keys with
+// RoPE applied.
+void require_usable(const Meta& meta, const std::string& name, const Session& session);
+
 struct CacheFile {
   Meta meta;
   std::vector<std::int32_t> tokens;
@@ -26,10 +30,10 @@ struct CacheFile {
   std::map<std::uint32_t, Bytes> hidden;  // E by layer, in meta.dtype
 };
 
-// The one member of a kv stream as a cache of the session's model; coded tiles are decoded. Layers
-// become ready in the file's order while the model is at work on those before, so that a question
-// behind a cache need not wait for the whole of it (CacheBlend, section 5: loading hides
-// computing). All threads of the model but one read, decode and place; the one that waits helps.
+// The one member of a kv stream as a cache of the session's model. Layers become ready in the
+// file's order while the model is at work on those before (LayerLoad), so that a question behind a
+// cache need not wait for the whole of it. All threads of the model but one read, decode and place;
+// the one that waits helps.
 class CacheLoad {
  public:
   // Reads the member's head. Nothing when the stream is empty. Throws kInput when the member is of
