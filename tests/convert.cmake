@@ -1,5 +1,6 @@
 kv_test(convert LIBS kv_convert nlohmann_json::nlohmann_json)
 kv_test(convert_damage LIBS kv_convert)
+kv_test(convert_rows LIBS kv_convert)
 foreach(name convert convert_damage)
   target_compile_definitions(${name}_test PRIVATE KV_TESTS="${CMAKE_CURRENT_SOURCE_DIR}")
 endforeach()

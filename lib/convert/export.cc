@@ -100,9 +100,11 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
     cache.tokens.resize(static_cast<std::size_t>(cache.token_count));
   }
   ExportReport report{cache.token_count, meta->token_count, !meta->hidden_layers.empty(),
-                      !source.importance().empty()};
+                      !source.importance().empty(), {}};
 
-  const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, target, options);
+  LayoutTarget threaded = target;
+  threaded.threads = threads;
+  const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, threaded, options);
   KeyRows keys(cache, RopeTable::Turn::kForth, threads);
   Rows ready{&*meta, &cache, rope && !meta->rope_applied, &keys};
   Rows ahead = ready;
@@ -135,6 +137,7 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
         source.name());
   }
   writer->commit();
+  report.made_for = writer->made_for();
   return report;
 }
 

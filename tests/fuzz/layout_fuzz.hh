@@ -18,7 +18,7 @@ inline void import_any(const char* layout, const std::string& path, std::int64_t
   import.vocab = 1 << 20;
   import.id = "fuzz";
   LayoutOptions options;
-  if (block > 0) options.blocks = BlockOptions{.tokens = block, .cpu = true};
+  if (block > 0) options.blocks = BlockOptions{.tokens = block};
   try {
     Output nowhere = Output::from_fd(Fd(open("/dev/null", O_WRONLY)), "null");
     import_cache(path, layout_by_name(layout), options, import, nowhere);
