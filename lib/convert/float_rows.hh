@@ -6,7 +6,7 @@
 
 namespace kv {
 
-// f32, f16 and bf16. The two spans are of as many values.
+// f32, f16 and bf16; convert_floats() of two of them. The spans are of as many values.
 bool has_float_rows(DType dtype);
 void convert_floats(ByteView from, DType from_type, std::span<std::byte> to, DType to_type);
 

@@ -55,13 +55,6 @@ class Tools:
     def run(self, tool, *arguments, **more):
         return subprocess.run([str(self.folder / tool), *map(str, arguments)], check=True, **more)
 
-    def ids_of(self, text):
-        """kvprefill's tokens of the text, through a cache of it."""
-        path = self.work / "text.kv"
-        self.run("kvprefill", "-m", GGUF, "-f", "-o", path, input=text.encode())
-        out = self.run("kvinfo", "--tokens", path, capture_output=True).stdout
-        return [int(line) for line in out.split()]
-
     def cache(self, ids, dtype, compute):
         path = self.work / "cache.kv"
         line = json.dumps({"id": "prompt", "tokens": ids})
@@ -292,13 +285,13 @@ class Vllm:
 ENGINES = {"transformers": Transformers, "llamacpp": LlamaCpp, "vllm": Vllm}
 
 
-def prompts(tools, tokenizer, options, rest):
+def prompts(tokenizer, options, rest):
     """Ids of 20 documents' beginnings. kvgen takes the last ones as text, so that text must give them
     again."""
     low, high = map(int, options.tokens.split(":"))
     documents = texts()
     for number in range(options.prompts):
-        ids = tools.ids_of(documents[number % len(documents)])
+        ids = tokenizer.encode(documents[number % len(documents)], add_special_tokens=False)
         size = low + (high - low) * number // max(1, options.prompts - 1)
         if rest == 2:
             size = size // 128 * 128 + 2
@@ -335,7 +328,7 @@ def main():
           "|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
         tools = Tools(options.tools, work)
-        for ids in prompts(tools, tokenizer, options, engine.rest):
+        for ids in prompts(tokenizer, options, engine.rest):
             own, gaps, own_first, saved = engine.own(ids, tools.work)
             own_computed = engine.computed
             kept = ids[:len(ids) - engine.rest]

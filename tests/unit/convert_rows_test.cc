@@ -45,7 +45,8 @@ TEST_CASE("values as convert() makes them") {
     for (const DType from : kTypes) {
       const Bytes values = values_of(from);
       for (const DType to : kTypes) {
-        CAPTURE(vector_target_name(target));
+        if (from == to) continue;  // convert() copies them
+        CAPTURE(std::string(vector_target_name(target)));
         CAPTURE(dtype_name(from));
         CAPTURE(dtype_name(to));
         const std::size_t count = values.size() / dtype_size_bytes(from) - 3;  // no whole vectors

@@ -413,7 +413,7 @@ TEST_CASE("stores as the engines' own classes have them") {
   for (const Store& store : {Store{"vllm-tier", "vllm_tier", 2, 32},
                              Store{"lmcache", "lmcache_fs", 2, 32},
                              Store{"lmcache-gds", "lmcache_gds", 1, 16}}) {
-    CAPTURE(store.layout);
+    CAPTURE(std::string(store.layout));
     LayoutOptions options;
     options.blocks = BlockOptions{.tokens = 16};
     options.store = StoreOptions{.model_name = "org/tiny", .tp = store.tp};
@@ -442,9 +442,12 @@ TEST_CASE("stores as the engines' own classes have them") {
         return std::string((std::istreambuf_iterator<char>(file)), {});
       };
       const std::string a = bytes_of(entry.path()), b = bytes_of(out + "/" + name);
-      const std::size_t head = std::string_view(store.layout) == "lmcache" ? 28 : 4096;
-      if (std::string_view(store.layout) != "vllm-tier" || name.ends_with(".json")) {
-        CHECK(a.substr(0, head) == b.substr(0, head));
+      const std::string_view layout = store.layout;
+      if (layout == "lmcache") CHECK(a.substr(0, 28) == b.substr(0, 28));
+      if (name.ends_with(".json")) CHECK(a == b);
+      if (layout == "lmcache-gds") {  // Python puts blanks into JSON
+        CHECK(a.substr(0, 8) == b.substr(0, 8));
+        CHECK(nlohmann::json::parse(a.substr(8, 4088)) == nlohmann::json::parse(b.substr(8, 4088)));
       }
     }
     import_from(store.layout, out, folder / "c.kv", import, options);
