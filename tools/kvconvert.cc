@@ -24,9 +24,10 @@ struct Options {
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a kv stream (default: -); with --from a file or folder")
       ->type_name("FILE");
-  app.add_option("--to", o.to,
-                 "write this layout: npy, transformers, llamacpp, vllm, vllm-tier, hicache, lmcache, "
-                 "lmcache-gds")
+  app.add_option(
+         "--to", o.to,
+         "write this layout: npy, transformers, llamacpp, vllm, vllm-tier, hicache, lmcache, "
+         "lmcache-gds")
       ->type_name("LAYOUT");
   app.add_option("--from", o.from, "read this layout and write a kv stream")
       ->type_name("LAYOUT")
@@ -39,9 +40,9 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--block", o.block, "vllm and the stores: tokens of a block")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--backend", o.backend, "vllm: cpu, amx or gpu (default: this machine's)")->type_name("NAME");
-  app.add_option("--model-name", o.store.model_name,
-                 "the stores: the model as the engine names it")
+  app.add_option("--backend", o.backend, "vllm: cpu, amx or gpu (default: this machine's)")
+      ->type_name("NAME");
+  app.add_option("--model-name", o.store.model_name, "the stores: the model as the engine names it")
       ->type_name("NAME");
   app.add_option("--tp", o.store.tp, "the stores: devices that share the heads (default: 1)")
       ->type_name("N")

@@ -2,8 +2,8 @@
 
 #include "kv/checkpoint/card.hh"
 #include "kv/container/tile_source.hh"
-#include "kv/convert/key_fields.hh"
 #include "kv/convert/ids.hh"
+#include "kv/convert/key_fields.hh"
 #include "kv/tokenizer/tokenizer.hh"
 #include "tool.hh"
 
@@ -16,14 +16,17 @@ struct Options {
   std::string engine = "vllm", model;
   std::vector<std::string> seeds;
   std::vector<std::int64_t> blocks;
-  bool text = false, ids = false, explain = false, names = false, special = false, bos = false, no_bos = false;
+  bool text = false, ids = false, explain = false, names = false, special = false, bos = false,
+       no_bos = false;
 };
 
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.files, "kv streams (default: -)")->type_name("FILE");
-  app.add_option("--engine", o.engine, "vllm, vllm-blocks, vllm-cbor, lmcache, lmcache-mp or hicache")
+  app.add_option("--engine", o.engine,
+                 "vllm, vllm-blocks, vllm-cbor, lmcache, lmcache-mp or hicache")
       ->type_name("NAME");
-  app.add_option("--block", o.blocks, "tokens of a block (default: the engine's); N,M: of two files")
+  app.add_option("--block", o.blocks,
+                 "tokens of a block (default: the engine's); N,M: of two files")
       ->type_name("N")
       ->delimiter(',')
       ->expected(1, 2)

@@ -249,8 +249,9 @@ bool Output::has_places() const {
 
 void Output::write_at(std::uint64_t offset, ByteView bytes) const {
   while (!bytes.empty()) {
-    const ssize_t got = pwrite(state_->fd.number(), bytes.data(),
-                               std::min(bytes.size(), kMaxTransferBytes), static_cast<off_t>(offset));
+    const ssize_t got =
+        pwrite(state_->fd.number(), bytes.data(), std::min(bytes.size(), kMaxTransferBytes),
+               static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_write(state_->name);
     offset += static_cast<std::uint64_t>(got);

@@ -32,10 +32,12 @@ class BlockStore {
   virtual std::size_t file_bytes() const = 0;
   // What each file begins with.
   virtual Bytes header() const { return {}; }
-  // Files beside those of a block, and one beside all of them, which stays as it is when it is there.
+  // Files beside those of a block, and one beside all of them, which stays as it is when it is
+  // there.
   virtual std::vector<std::pair<std::string, Bytes>> beside(const EngineKey&) const { return {}; }
   virtual std::optional<std::pair<std::string, Bytes>> description() const { return {}; }
-  // Of a file in `bytes`, what must be skipped before the places count. Throws kInput with the name.
+  // Of a file in `bytes`, what must be skipped before the places count. Throws kInput with the
+  // name.
   virtual std::size_t checked(const std::string& name, ByteView bytes) const;
 
   std::vector<EngineKey> keys(TokenIds ids) const;

@@ -40,7 +40,7 @@ class Pickle {
     memoize();
   }
   Sha256 sha256() {
-    code('.');  // STOP
+    code('.');                             // STOP
     std::string whole("\x80\x05\x95", 3);  // PROTO, FRAME
     const std::uint64_t size = text_.size();
     whole.append(reinterpret_cast<const char*>(&size), sizeof(size));
@@ -84,7 +84,8 @@ Sha256 pickle_block(ByteView before, TokenIds ids) {
 // LMCache keeps 64 bits of a hash, as a number: [number before, [ids], nothing more].
 std::uint64_t folded(const Sha256& hash) {
   std::uint64_t number = 0;
-  for (std::size_t i = 0; i < 8; ++i) number = number << 8 | std::to_integer<std::uint64_t>(hash[i]);
+  for (std::size_t i = 0; i < 8; ++i)
+    number = number << 8 | std::to_integer<std::uint64_t>(hash[i]);
   return number;
 }
 std::uint64_t lmcache_chunk(std::uint64_t before, TokenIds ids) {
@@ -164,7 +165,8 @@ std::vector<EngineKey> engine_keys(const KeyFamily& family, TokenIds ids, std::i
   // `step` makes the key of a block, and keeps what the next one needs.
   const auto chain = [&](auto step) {
     for (std::size_t i = 0; i < blocks; ++i) {
-      keys.push_back({static_cast<std::int64_t>((i + 1) * size), step(ids.subspan(i * size, size))});
+      keys.push_back(
+          {static_cast<std::int64_t>((i + 1) * size), step(ids.subspan(i * size, size))});
     }
     return std::move(keys);
   };

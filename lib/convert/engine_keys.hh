@@ -17,10 +17,10 @@ using TokenIds = std::span<const std::int32_t>;
 // One engine's way of hashing.
 struct KeyFamily {
   std::string_view name;
-  std::int64_t block = 0;     // tokens of a block, as the engine has it by default
-  std::string_view seed;      // of which a hash stands before the first block, where users choose none
-  bool whole_only = false;    // one key for all blocks together, instead of one a block
-  bool names_model = false;   // beside the keys, in the names of files
+  std::int64_t block = 0;  // tokens of a block, as the engine has it by default
+  std::string_view seed;   // of which a hash stands before the first block, where users choose none
+  bool whole_only = false;   // one key for all blocks together, instead of one a block
+  bool names_model = false;  // beside the keys, in the names of files
   bool names_dtype = false;
   std::int64_t most = 1 << 20;  // tokens of a block
 

@@ -62,8 +62,8 @@ struct Rows {
     const bool key = tile.header.kind == Kind::kK;
     ByteView& all = key ? keys : values;
     // One tile of what is wanted already needs no copy.
-    if (stays && tile.header.codec == format::kRaw && view.dtype == cache->dtype && !(key && turn) &&
-        view.shape[0] == cache->token_count) {
+    if (stays && tile.header.codec == format::kRaw && view.dtype == cache->dtype &&
+        !(key && turn) && view.shape[0] == cache->token_count) {
       all = view.bytes;
       return;
     }
@@ -109,8 +109,11 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
     }
     cache.tokens.resize(static_cast<std::size_t>(cache.token_count));
   }
-  ExportReport report{cache.token_count, meta->token_count, !meta->hidden_layers.empty(),
-                      !source.importance().empty(), {}};
+  ExportReport report{cache.token_count,
+                      meta->token_count,
+                      !meta->hidden_layers.empty(),
+                      !source.importance().empty(),
+                      {}};
 
   LayoutTarget threaded = target;
   threaded.threads = threads;
@@ -142,7 +145,8 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
     if (begun && tile->header.layer != cache.layers[layer].index) end_layer();
     if (!begun) ahead.begin(layer);
     begun = true;
-    ahead.put(*tile, mapped && tile->data.data() != moved.data(), fmt::format("{}: byte {}", source.name(), tile->frame_offset));
+    ahead.put(*tile, mapped && tile->data.data() != moved.data(),
+              fmt::format("{}: byte {}", source.name(), tile->frame_offset));
   }
   end_layer();
   written.get();

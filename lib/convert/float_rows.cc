@@ -64,8 +64,7 @@ struct As<DType::kBF16> {
   static HWY_INLINE void store(Float value, std::byte* to) {
     const Word bits = bits_of(value), high = hn::ShiftRight<16>(bits);
     const Word odd = hn::And(high, word(1));
-    const Word rounded =
-        hn::ShiftRight<16>(hn::Add(bits, hn::Add(word(0x7FFF), odd)));
+    const Word rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(word(0x7FFF), odd)));
     const Word magnitude = hn::And(bits, word(0x7FFFFFFF));
     store_words(select_less(magnitude, 0x7F800001, rounded, hn::Or(high, word(0x40))), to);
   }
@@ -84,11 +83,11 @@ struct As<DType::kF16> {
   static HWY_INLINE void store(Float value, std::byte* to) {
     constexpr std::uint32_t kAnchor = 126u << 23, kFirstNormal = 113u << 23;
     const Word bits = bits_of(value), magnitude = hn::And(bits, word(0x7FFFFFFF));
-    const Word subnormal = hn::Sub(
-        bits_of(hn::Add(f32_of(magnitude), f32_of(word(kAnchor)))), word(kAnchor));
+    const Word subnormal =
+        hn::Sub(bits_of(hn::Add(f32_of(magnitude), f32_of(word(kAnchor)))), word(kAnchor));
     const Word odd = hn::And(hn::ShiftRight<13>(magnitude), word(1));
-    const Word normal = hn::ShiftRight<13>(hn::Add(
-        hn::Sub(magnitude, word(kFirstNormal - (1u << 23))), hn::Add(word(0xFFF), odd)));
+    const Word normal = hn::ShiftRight<13>(
+        hn::Add(hn::Sub(magnitude, word(kFirstNormal - (1u << 23))), hn::Add(word(0xFFF), odd)));
     Word half = select_less(magnitude, kFirstNormal, subnormal, normal);
     half = select_less(magnitude, 0x477FF000, half, word(0x7C00));
     half = select_less(magnitude, 0x7F800001, half, word(0x7E00));

@@ -16,8 +16,7 @@ class HicacheStore : public TwoLtdStore {
   std::vector<std::string> files(const EngineKey& key) const override {
     std::vector<std::string> names;
     for (std::size_t rank = 0; rank < devices(); ++rank) {
-      names.push_back(
-          fmt::format("{}_{}_{}_{}.bin", key.key, model_name("-"), rank, devices()));
+      names.push_back(fmt::format("{}_{}_{}_{}.bin", key.key, model_name("-"), rank, devices()));
     }
     return names;
   }

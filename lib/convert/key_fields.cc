@@ -27,9 +27,8 @@ bool same_geometry(const Meta& a, const Meta& b) {
 
 bool starts_with_number(std::string_view text, std::string_view prefix, std::uint32_t& value) {
   if (!text.starts_with(prefix)) return false;
-  const auto [end, error] =
-      std::from_chars(text.data() + prefix.size(), text.data() + text.size(), value,
-                      prefix == "0x" ? 16 : 10);
+  const auto [end, error] = std::from_chars(text.data() + prefix.size(), text.data() + text.size(),
+                                            value, prefix == "0x" ? 16 : 10);
   return error == std::errc() && end == text.data() + text.size();
 }
 
@@ -132,8 +131,8 @@ KeyHits key_hits(const KeyFamily& family, const KeyedPrompt& a, const KeyedPromp
   for (const KeyDifference& difference : differences) {
     const std::string_view field = difference.field;
     if (field == "block" || field == "seed" || field == "tokenizer") continue;  // the keys say it
-    const bool named = (field == "model" && family.names_model) ||
-                       (field == "dtype" && family.names_dtype);
+    const bool named =
+        (field == "model" && family.names_model) || (field == "dtype" && family.names_dtype);
     (named ? hits.kept_apart : hits.unnoticed).push_back(field);
   }
   if (!hits.kept_apart.empty()) hits.keys = 0;

@@ -27,17 +27,17 @@ std::vector<KeyDifference> key_differences(const KeyedPrompt& a, const KeyedProm
 
 // What an engine finds of `a` when asked for `b`.
 struct KeyHits {
-  std::int64_t block = 0;           // of a
-  std::size_t keys = 0, of = 0;     // the same ones from the first on, of those of `a`
-  std::int64_t tokens = 0;          // in them
+  std::int64_t block = 0;                    // of a
+  std::size_t keys = 0, of = 0;              // the same ones from the first on, of those of `a`
+  std::int64_t tokens = 0;                   // in them
   std::vector<std::string_view> kept_apart;  // differences that its names show: nothing is found
   std::vector<std::string_view> unnoticed;   // those that they do not: the wrong cache is taken
 };
 KeyHits key_hits(const KeyFamily& family, const KeyedPrompt& a, const KeyedPrompt& b,
                  const std::vector<KeyDifference>& differences);
 
-// The parts of a file's name in a store of vLLM, LMCache or HiCache, which may stand behind folders:
-// "engine" first, then "model", "device", "hash" and what else there is. Throws kInput.
+// The parts of a file's name in a store of vLLM, LMCache or HiCache, which may stand behind
+// folders: "engine" first, then "model", "device", "hash" and what else there is. Throws kInput.
 struct NamePart {
   std::string field, value;
   bool operator==(const NamePart&) const = default;

@@ -32,8 +32,8 @@ void KeyRows::turned(std::size_t layer, std::int64_t first, ByteView from, DType
   const std::size_t from_row = row * dtype_size_bytes(from_type);
   const std::size_t to_row = row * dtype_size_bytes(to_type);
   const std::size_t tokens = from.size() / from_row;
-  const bool vectors = has_float_rows(from_type) && has_float_rows(to_type) &&
-                       table.half() % kTurnedMultiple == 0;
+  const bool vectors =
+      has_float_rows(from_type) && has_float_rows(to_type) && table.half() % kTurnedMultiple == 0;
   const std::size_t step = std::max<std::size_t>(1, kValues / row);
   workers_.each((tokens + step - 1) / step, [&](std::size_t i) {
     thread_local std::vector<float> values;

@@ -57,7 +57,8 @@ LayoutOptions complete(const Layout& layout, LayoutOptions options) {
     if (options.blocks->tokens == 0) options.blocks->tokens = layout.blocks->tokens;
   }
   if (options.store && !layout.store) {
-    fail_usage("--tp, --model-name, --seed, --no-header: stores of blocks have these, not {}", layout.name);
+    fail_usage("--tp, --model-name, --seed, --no-header: stores of blocks have these, not {}",
+               layout.name);
   }
   if (layout.store && !options.store) options.store.emplace();
   return options;

@@ -12,11 +12,10 @@
 // Values are columns in a context without flash attention, rows in one with.
 
 #include "layouts.hh"
+#include "llamacpp_names.hh"
 #include "piece_writer.hh"
 #include "spool.hh"
 #include "transpose.hh"
-
-#include <array>
 
 namespace kv {
 namespace {
@@ -24,29 +23,6 @@ namespace {
 using format::Kind;
 
 constexpr std::uint32_t kMagic = 0x67677371;
-
-struct GgmlName {
-  DType dtype;
-  std::int32_t type;  // of ggml
-};
-constexpr std::array<GgmlName, 3> kTypes = {
-    {{DType::kF32, 0}, {DType::kF16, 1}, {DType::kBF16, 30}}};
-
-std::int32_t ggml_type_of(DType dtype) {
-  for (const GgmlName& known : kTypes) {
-    if (known.dtype == dtype) return known.type;
-  }
-  fail_usage("llama.cpp has no {}", dtype_name(dtype));
-}
-
-// llama.cpp turns neighbours, not halves, in models that its converter put in that order.
-bool interleaves(const LayoutCache& cache) {
-  const std::string& family = cache.model.architecture;
-  if (family == "llama" || family == "mistral") return true;
-  if (family == "qwen2" || family == "qwen3") return false;
-  fail_input("model {}: the order of keys of family '{}' in llama.cpp is not known",
-             cache.model.name, family);
-}
 
 // Each head's halves (2 x dim / 2) to pairs (dim / 2 x 2), or back.
 void reorder(ByteView from, const TensorView& shape, bool to_pairs, std::span<std::byte> to) {
@@ -96,7 +72,8 @@ class LlamaWriter : public LayoutWriter {
     const TensorView shape = cache_.shape(layer, Kind::kK);
     const Bytes head = head_of(shape, false);
     place(file_, at_, head);
-    const std::size_t dim = static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
+    const std::size_t dim =
+        static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
     pieces_.write(file_, at_, keys.size(), dim, [&](std::size_t begin, std::span<std::byte> to) {
       const ByteView part = keys.subspan(begin, to.size());
       if (interleaved_) {
@@ -133,7 +110,8 @@ class LlamaWriter : public LayoutWriter {
     const std::size_t element = dtype_size_bytes(shape.dtype);
     const auto tokens = static_cast<std::size_t>(shape.shape[0]);
     // As many columns together as fill a line of the processor's cache in each row.
-    const std::size_t column = tokens * element, unit = columns_ == 1 ? 64 / element * column : element;
+    const std::size_t column = tokens * element,
+                      unit = columns_ == 1 ? 64 / element * column : element;
     pieces_.write(output, at, values.size(), unit, [&](std::size_t begin, std::span<std::byte> to) {
       if (columns_ == 1) {
         transpose(&values[begin / column * element], shape.row_bytes(), tokens, to.size() / column,
@@ -285,20 +263,18 @@ class LlamaReader : public LayoutReader {
 }  // namespace
 
 Layout llamacpp_layout() {
-  return {.name = "llamacpp",
-          .needs_tokens = true,
-          .llama = true,
-          .default_dtype = DType::kF16,
-          .dtypes = {DType::kF16, DType::kF32, DType::kBF16},
-          .writer = [](const LayoutCache& cache, const LayoutTarget& target,
-                       const LayoutOptions& options) -> std::unique_ptr<LayoutWriter> {
-            return std::make_unique<LlamaWriter>(cache, target,
-                                                 options.llama.value_or(LlamaOptions()));
-          },
-          .reader = [](const std::string& path, const LayoutCache& wanted,
-                       const LayoutOptions&) -> std::unique_ptr<LayoutReader> {
-            return std::make_unique<LlamaReader>(path, wanted);
-          }};
+  return {
+      .name = "llamacpp",
+      .needs_tokens = true,
+      .llama = true,
+      .default_dtype = DType::kF16,
+      .dtypes = {DType::kF16, DType::kF32, DType::kBF16},
+      .writer = [](const LayoutCache& cache, const LayoutTarget& target,
+                   const LayoutOptions& options) -> std::unique_ptr<LayoutWriter> {
+        return std::make_unique<LlamaWriter>(cache, target, options.llama.value_or(LlamaOptions()));
+      },
+      .reader = [](const std::string& path, const LayoutCache& wanted, const LayoutOptions&)
+          -> std::unique_ptr<LayoutReader> { return std::make_unique<LlamaReader>(path, wanted); }};
 }
 
 }  // namespace kv

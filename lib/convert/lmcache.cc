@@ -47,7 +47,8 @@ class LmcacheStore : public TwoLtdStore {
                        names_of(cache().dtype).word);
   }
   std::array<std::int32_t, 4> shape() const {
-    const auto width = static_cast<std::int32_t>(heads() * row_bytes() / dtype_size_bytes(cache().dtype));
+    const auto width =
+        static_cast<std::int32_t>(heads() * row_bytes() / dtype_size_bytes(cache().dtype));
     return {2, static_cast<std::int32_t>(layers()), static_cast<std::int32_t>(block()), width};
   }
 };
@@ -135,7 +136,8 @@ class GdsStore : public LmcacheStore {
     if (!tensor.is_object()) fail_input("{}: its header is no description of a chunk", name);
     const auto require = [&](const char* key, const json& wanted) {
       if (tensor.value(key, json()) == wanted) return;
-      fail_input("{}: \"{}\" is not {}, which the model's geometry needs", name, key, wanted.dump());
+      fail_input("{}: \"{}\" is not {}, which the model's geometry needs", name, key,
+                 wanted.dump());
     };
     require("dtype", names_of(cache().dtype).safetensors);
     require("shape", shape());
@@ -151,8 +153,8 @@ class GdsStore : public LmcacheStore {
   static std::string quoted(const std::string& text) {
     std::string out;
     for (const char c : text) {
-      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                         c == '_' || c == '.' || c == '-' || c == '~';
+      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-' || c == '~';
       out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
     return out;

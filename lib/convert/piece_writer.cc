@@ -17,8 +17,13 @@ void PieceWriter::write(Output& output, std::uint64_t at, std::size_t size, std:
     return to;
   };
   if (output.has_places()) {
-    workers_.each((size + piece - 1) / piece,
-                  [&](std::size_t i) { output.write_at(at + i * piece, made(i * piece)); });
+    // The system lets one thread write into a file at a time; others would wait busily.
+    std::mutex writing;
+    workers_.each((size + piece - 1) / piece, [&](std::size_t i) {
+      const ByteView bytes = made(i * piece);
+      const std::lock_guard lock(writing);
+      output.write_at(at + i * piece, bytes);
+    });
     return;
   }
   if (at != output.written_bytes()) throw std::logic_error("PieceWriter: out of order");

@@ -61,7 +61,8 @@ class TransformersWriter : public LayoutWriter {
     const TensorView shape = cache_.shape(layer, kind);
     const auto tokens = static_cast<std::size_t>(shape.shape[0]);
     const std::size_t token = shape.row_bytes();
-    const std::size_t head = static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
+    const std::size_t head =
+        static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
     pieces_.write(file_, at_, rows.size(), head, [&](std::size_t begin, std::span<std::byte> to) {
       for (std::size_t at = 0; at < to.size(); at += head) {
         const std::size_t row = (begin + at) / head;

@@ -13,9 +13,7 @@ class TwoLtdStore : public BlockStore {
     const std::size_t before = layer + (kind == format::Kind::kV ? layers() : 0);
     return {device, before * block() * token, row_bytes(), token};
   }
-  std::size_t file_bytes() const override {
-    return 2 * layers() * block() * heads() * row_bytes();
-  }
+  std::size_t file_bytes() const override { return 2 * layers() * block() * heads() * row_bytes(); }
 };
 
 }  // namespace kv

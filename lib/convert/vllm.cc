@@ -32,12 +32,12 @@ class VllmWriter : public LayoutWriter {
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
     const std::vector<std::int64_t> shape = pages_.shape(layer);
     const std::size_t size = keys.size() + values.size();
-    const Bytes header = safetensors_header(
-        {{"kv_cache", safetensors_name(cache_.dtype), shape, size}},
-        {{"kvtools", "vllm 2"},
-         {"fingerprint", cache_.model.fingerprint},
-         {"backend", std::string(vllm_backend_name(pages_.backend()))},
-         {"block", std::to_string(pages_.block())}});
+    const Bytes header =
+        safetensors_header({{"kv_cache", safetensors_name(cache_.dtype), shape, size}},
+                           {{"kvtools", "vllm 2"},
+                            {"fingerprint", cache_.model.fingerprint},
+                            {"backend", std::string(vllm_backend_name(pages_.backend()))},
+                            {"block", std::to_string(pages_.block())}});
     Output output = folder_.file(file_of(cache_.layers[layer].index));
     output.write(header);
     const std::size_t token =

@@ -85,10 +85,14 @@ void from_page(const Sizes& sizes, VllmBackend backend, const Bytes& page, std::
 
 std::string_view vllm_backend_name(VllmBackend backend) {
   switch (backend) {
-    case VllmBackend::kHere: return "here";
-    case VllmBackend::kCpu: return "cpu";
-    case VllmBackend::kAmx: return "amx";
-    case VllmBackend::kGpu: return "gpu";
+    case VllmBackend::kHere:
+      return "here";
+    case VllmBackend::kCpu:
+      return "cpu";
+    case VllmBackend::kAmx:
+      return "amx";
+    case VllmBackend::kGpu:
+      return "gpu";
   }
   return "";
 }

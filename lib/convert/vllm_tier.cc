@@ -25,8 +25,10 @@ class TierStore : public BlockStore {
       : BlockStore(cache, options, block) {
     for (const LayerMeta& layer : cache.layers) {
       if (layer.geometry.window > 0) {
-        fail_input("layer {}: a sliding window; vLLM keeps such layers in groups of their own, "
-                   "which are not known here", layer.index);
+        fail_input(
+            "layer {}: a sliding window; vLLM keeps such layers in groups of their own, "
+            "which are not known here",
+            layer.index);
       }
     }
     const std::string fields = description_json().dump(-1, ' ', true);
@@ -36,7 +38,8 @@ class TierStore : public BlockStore {
   std::string_view family() const override { return "vllm-blocks"; }
   std::vector<std::string> files(const EngineKey& key) const override {
     const std::string_view hash = key.key;
-    return {fmt::format("{}_r0/{}/{}_g0/{}.bin", base_, hash.substr(0, 3), hash.substr(3, 2), hash)};
+    return {
+        fmt::format("{}_r0/{}/{}_g0/{}.bin", base_, hash.substr(0, 3), hash.substr(3, 2), hash)};
   }
   StorePlace place(std::size_t layer, Kind kind, std::size_t device) const override {
     const std::size_t token = 2 * row_bytes(), head = block() * token;

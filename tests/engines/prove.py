@@ -51,6 +51,7 @@ def texts():
 class Tools:
     def __init__(self, folder, work):
         self.folder, self.work = Path(folder), Path(work)
+        os.environ.setdefault("KVTOOLS_PROFILES", str(ROOT / ".deps" / "profiles"))
 
     def run(self, tool, *arguments, **more):
         return subprocess.run([str(self.folder / tool), *map(str, arguments)], check=True, **more)
@@ -135,8 +136,8 @@ class Transformers:
         cache, kept = self.files.load(path)
         assert kept[0].tolist() == ids[:-1]
         load = time.time() - begin
-        out, _, first, _ = self.greedy(ids, cache)
-        return out, first + load
+        out, gaps, first, _ = self.greedy(ids, cache)
+        return out, gaps, first + load
 
     def back(self, tools, path, ids):
         kv = tools.work / "back.kv"
@@ -204,8 +205,8 @@ class LlamaCpp:
                                                   ctypes.byref(count)), "llama.cpp refused the state"
         assert list(kept[:count.value]) == ids[:-1]
         load = time.time() - begin
-        out, _, first = self.greedy(ids[-1:])
-        return out, first + load
+        out, gaps, first = self.greedy(ids[-1:])
+        return out, gaps, first + load
 
     def back(self, tools, path, ids):
         kv = tools.work / "back.kv"
@@ -270,10 +271,10 @@ class Vllm:
         self.clear()
         tools.run("kvconvert", "--to", "vllm", "-q", "-f", "-o", self.store, kv)
         before = sorted(path.name for path in self.store.iterdir())
-        out, _, first = self.greedy(ids)
+        out, gaps, first = self.greedy(ids)
         # A prompt that finds nothing is stored.
         assert sorted(path.name for path in self.store.iterdir()) == before, "vLLM took no cache"
-        return out, first
+        return out, gaps, first
 
     def back(self, tools, path, ids):
         kv, listed = tools.work / "back.kv", tools.work / "ids"
@@ -333,7 +334,7 @@ def main():
             own_computed = engine.computed
             kept = ids[:len(ids) - engine.rest]
             kv = tools.cache(kept, engine.dtype, engine.compute)
-            ours, first = engine.given(ids, tools, kv)
+            ours, _, first = engine.given(ids, tools, kv)
             computed = engine.computed
             assert own_computed == len(ids) and computed == engine.rest, (own_computed, computed)
             backs.append(tools.difference(engine.back(tools, saved, ids), kv))
@@ -343,13 +344,13 @@ def main():
             lossy = ""
             if options.lossy:
                 small, size = tools.lossy(kv, engine.dtype)
-                theirs, _ = engine.given(ids, tools, small)
+                theirs, their_gaps, _ = engine.given(ids, tools, small)
                 wanted = tools.says(small, tokenizer.decode(ids[len(kept):]), options.new, engine.compute)
                 lossy_at = parting(theirs, wanted)
                 lossy_parted += lossy_at is not None
                 lossy_own += parting(theirs, own) is None
                 sizes.append(size)
-                lossy = "same" if lossy_at is None else f"parts at {lossy_at}"
+                lossy = "same" if lossy_at is None else f"parts at {lossy_at}, gap {their_gaps[lossy_at]:.3f}"
             text = "same" if at is None else f"parts at {at}, gap {gaps[at]:.3f}"
             print(f"| {len(ids)} | {text} | {own_first:.2f}, {first:.2f} | {computed} of {len(ids)} | "
                   f"{backs[-1][0]:.2%}, {backs[-1][1]:.2%} | {lossy} |", flush=True)

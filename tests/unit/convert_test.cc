@@ -1,8 +1,8 @@
 // Caches to other layouts and back, files that engines wrote, and the keys they look under.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "convert_samples.hh"
-#include "kv/convert/key_fields.hh"
 #include "kv/convert/ids.hh"
+#include "kv/convert/key_fields.hh"
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -187,7 +187,8 @@ TEST_CASE("vLLM's kernels are those of the machine, and files say which") {
       }
     }
     options.blocks = BlockOptions{.tokens = 16, .backend = VllmBackend::kHere};
-    CHECK_THROWS_AS(import_from("vllm", only_entry(store), folder / "b.kv", import, options), Error);
+    CHECK_THROWS_AS(import_from("vllm", only_entry(store), folder / "b.kv", import, options),
+                    Error);
   }
   LayoutOptions here;
   here.blocks = BlockOptions{.tokens = 32};
@@ -410,9 +411,9 @@ TEST_CASE("stores as the engines' own classes have them") {
     int tp;
     std::int64_t tokens;
   };
-  for (const Store& store : {Store{"vllm-tier", "vllm_tier", 2, 32},
-                             Store{"lmcache", "lmcache_fs", 2, 32},
-                             Store{"lmcache-gds", "lmcache_gds", 1, 16}}) {
+  for (const Store& store :
+       {Store{"vllm-tier", "vllm_tier", 2, 32}, Store{"lmcache", "lmcache_fs", 2, 32},
+        Store{"lmcache-gds", "lmcache_gds", 1, 16}}) {
     CAPTURE(std::string(store.layout));
     LayoutOptions options;
     options.blocks = BlockOptions{.tokens = 16};
@@ -499,17 +500,25 @@ TEST_CASE("what of two prompts and of two names differs") {
 
   using Parts = std::vector<NamePart>;
   CHECK(store_name_parts("x/org-SEP-tiny@2@1@9ab@bfloat16@user%7.data") ==
-        Parts{{"engine", "lmcache"}, {"model", "org-SEP-tiny"}, {"device", "1 of 2"},
-              {"hash", "9ab"}, {"dtype", "bfloat16"}, {"tag user", "7"}});
+        Parts{{"engine", "lmcache"},
+              {"model", "org-SEP-tiny"},
+              {"device", "1 of 2"},
+              {"hash", "9ab"},
+              {"dtype", "bfloat16"},
+              {"tag user", "7"}});
   CHECK(store_name_parts("org-SEP-tiny@0x04010201@0@ff@secret.data").back() ==
         NamePart{"salt", "secret"});
   const std::string hash(64, 'e');
-  CHECK(store_name_parts(hash + "_org-my_model_0_2.bin") ==
-        Parts{{"engine", "hicache"}, {"model", "org-my_model"}, {"device", "0 of 2"},
-              {"hash", hash}});
+  CHECK(store_name_parts(hash + "_org-my_model_0_2.bin") == Parts{{"engine", "hicache"},
+                                                                  {"model", "org-my_model"},
+                                                                  {"device", "0 of 2"},
+                                                                  {"hash", hash}});
   CHECK(store_name_parts("s/org_tiny_7314f3cefde4_r0/eee/ee_g0/" + hash + ".bin") ==
-        Parts{{"engine", "vllm-tier"}, {"model", "org_tiny"},
-              {"settings (config.json)", "7314f3cefde4"}, {"device", "0"}, {"group", "0"},
+        Parts{{"engine", "vllm-tier"},
+              {"model", "org_tiny"},
+              {"settings (config.json)", "7314f3cefde4"},
+              {"device", "0"},
+              {"group", "0"},
               {"hash", hash}});
   for (const char* bad : {"", "/", "report.kv", "a@b", "_r0/a/b/c", "%", "a_b_c_d"}) {
     CAPTURE(bad);
