@@ -8,14 +8,14 @@
 #include "tool.hh"
 
 #include <algorithm>
+#include <charconv>
 
 namespace {
 
 struct Options {
   std::vector<std::string> files;
   std::string engine = "vllm", model;
-  std::vector<std::string> seeds;
-  std::vector<std::int64_t> blocks;
+  std::string blocks, seeds;  // one for all files, or with a comma one each of two
   bool text = false, ids = false, explain = false, names = false, special = false, bos = false,
        no_bos = false;
 };
@@ -27,16 +27,9 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("NAME");
   app.add_option("--block", o.blocks,
                  "tokens of a block (default: the engine's); N,M: of two files")
-      ->type_name("N")
-      ->delimiter(',')
-      ->expected(1, 2)
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1 << 20));
+      ->type_name("N");
   app.add_option("--seed", o.seeds, "vllm-blocks, vllm-cbor, lmcache: PYTHONHASHSEED, likewise")
-      ->type_name("TEXT")
-      ->delimiter(',')
-      ->expected(1, 2)
-      ->allow_extra_args(false);
+      ->type_name("TEXT");
   app.add_flag("--ids", o.ids, "files hold token ids");
   app.add_flag("--text", o.text, "files hold text, of which -m makes ids")->excludes("--ids");
   app.add_option("-m,--model", o.model, "with --text: the model")->type_name("MODEL");
@@ -46,6 +39,23 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--explain", o.explain,
                "of two files: where they part, what else differs, which blocks they share");
   app.add_flag("--names", o.names, "with --explain: of two names of files in stores");
+}
+
+// What of such an option is that of a file, by its number.
+std::string value_of(const std::string& option, std::size_t number) {
+  const std::size_t comma = option.find(',');
+  if (comma == std::string::npos) return option;
+  return number == 0 ? option.substr(0, comma) : option.substr(comma + 1);
+}
+
+std::int64_t block_of(const std::string& text) {
+  if (text.empty()) return 0;
+  std::int64_t block = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), block);
+  if (error != std::errc() || end != text.data() + text.size() || block < 1 || block > 1 << 20) {
+    kv::fail_usage("--block {}: give a number from 1 to {}", text, 1 << 20);
+  }
+  return block;
 }
 
 class Prompts {
@@ -61,8 +71,8 @@ class Prompts {
   kv::KeyedPrompt of(const std::string& file, std::size_t number) const {
     kv::KeyedPrompt prompt;
     prompt.name = file;
-    if (!o_.blocks.empty()) prompt.block = o_.blocks[std::min(number, o_.blocks.size() - 1)];
-    if (!o_.seeds.empty()) prompt.seed = o_.seeds[std::min(number, o_.seeds.size() - 1)];
+    prompt.block = block_of(value_of(o_.blocks, number));
+    prompt.seed = value_of(o_.seeds, number);
     if (o_.ids) {
       prompt.ids = kv::read_ids(kv::Input::open(file));
     } else if (o_.text) {
@@ -154,7 +164,7 @@ bool explain_names(const std::string& a, const std::string& b) {
 
 int program_body(const Options& o, const kv::Invocation&) {
   const kv::KeyFamily& family = kv::key_family_by_name(o.engine);
-  if (!o.explain && (o.names || o.blocks.size() > 1 || o.seeds.size() > 1)) {
+  if (!o.explain && (o.names || (o.blocks + o.seeds).find(',') != std::string::npos)) {
     kv::fail_usage("--names, and two values of --block and --seed: with --explain");
   }
   if (o.explain && o.files.size() != 2) kv::fail_usage("--explain: give two files");

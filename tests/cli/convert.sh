@@ -48,7 +48,7 @@ for layout in vllm-tier hicache lmcache lmcache-gds; do
   kvconvert --from $layout -m smollm2 "${options[@]}" --ids report.ids store.$layout >store.kv
   [ "$(kvinfo --tokens store.kv | wc -l)" = $(($(wc -l <report.ids) / 64 * 64)) ] || fail "$layout"
   expect 3 kvconvert --from $layout -m smollm2 "${options[@]}" --ids <(seq 500) store.$layout
-  expect 2 kvconvert --to $layout -o other report.kv
+  expect 2 kvconvert --to $layout --block 64 -o other report.kv
 done
 # Through a pipe, values wait in a temporary file.
 kvconvert --to llamacpp report.kv | cmp - out.llamacpp
