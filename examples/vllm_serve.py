@@ -12,6 +12,7 @@ from pathlib import Path
 QUESTION = "\n\nQuestion: What is this text about? Answer: It is about"
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
 def main():
