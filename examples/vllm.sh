@@ -30,8 +30,8 @@ step() { printf '\n$ %s\n' "$*" >&2; }
 
 # vLLM looks for whole blocks of 128 tokens, and a question of more than the rest of one would begin
 # another: so of each document its whole blocks are kept, and the question follows them.
-step "kvprefill -m smollm2 --out-dir caches $documents/*.txt"
-kvprefill -q -m smollm2 --out-dir caches "$documents"/*.txt
+step "kvprefill -m smollm2 --out-dir caches *.txt"
+(cd "$documents" && kvprefill -q -m smollm2 --out-dir "$work/caches" -- *.txt)
 for cache in caches/*.kv; do
   name=$(basename "$cache" .kv)
   count=$(kvinfo --tokens "$cache" | wc -l)
@@ -42,4 +42,4 @@ for cache in caches/*.kv; do
 done
 step 'vLLM, with the store and without'
 PYTHONDONTWRITEBYTECODE=1 VLLM_LOGGING_LEVEL=${VLLM_LOGGING_LEVEL:-ERROR} \
-  "$engines/bin/python" "$here/vllm_serve.py" "$engines/smollm2" store ./*.ids
+  "$engines/bin/python" -W ignore "$here/vllm_serve.py" "$engines/smollm2" store ./*.ids
