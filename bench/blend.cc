@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <string>
 
 namespace {
@@ -69,9 +70,10 @@ double seconds(F&& body) {
   return std::chrono::duration<double>(Clock::now() - began).count();
 }
 
-void round_of(Bench& bench, const std::vector<std::string>& rates, bool shown) {
-  const auto tell = [&](const std::string& form, double took_s) {
-    if (shown) fmt::print("{} {:.4f}\n", form, took_s);
+void round_of(Bench& bench, const std::vector<std::string>& rates) {
+  const auto tell = [](const std::string& form, double took_s) {
+    fmt::print("{} {:.4f}\n", form, took_s);
+    std::fflush(stdout);
   };
   tell("prefill", seconds([&] { bench.prefill(); }));
   for (const std::string& rate : rates) {
@@ -86,13 +88,13 @@ void round_of(Bench& bench, const std::vector<std::string>& rates, bool shown) {
     }
     tell("overlapped " + rate, seconds([&] { bench.blend(bytes_per_s, {}); }));
   }
-  for (const char* rule : {"hkvd", "first", "qattn"}) {
-    for (const double share : {0.05, 0.1, 0.15, 0.2, 0.3, 0.5}) {
-      tell(fmt::format("blend {} {:.0f}%", rule, 100 * share), seconds([&] {
-             bench.blend(0, {.selection = kv::parse_selection(rule), .amount = {share}});
-           }));
-    }
-  }
+  const auto tell_blend = [&](const std::string& rule, double share) {
+    tell(fmt::format("blend {} {:.0f}%", rule, 100 * share), seconds([&] {
+           bench.blend(0, {.selection = kv::parse_selection(rule), .amount = {share}});
+         }));
+  };
+  for (const double share : {0.05, 0.1, 0.15, 0.2, 0.3, 0.5}) tell_blend("hkvd", share);
+  for (const char* rule : {"first", "qattn"}) tell_blend(rule, 0.15);
   tell("blend none 0%", seconds([&] { bench.blend(0, {.selection = kv::Selection::kNone}); }));
 }
 
@@ -107,7 +109,8 @@ int main(int argc, char** argv) {
     Bench bench(argv[1], argv[2], argv[3]);
     const std::vector<std::string> rates(argv + 5, argv + argc);
     const int rounds = std::stoi(argv[4]);
-    for (int round = 0; round <= rounds; ++round) round_of(bench, rates, round > 0);
+    bench.blend(0, {});
+    for (int round = 0; round < rounds; ++round) round_of(bench, rates);
   } catch (const std::exception& error) {
     fmt::print(stderr, "blend_bench: {}\n", error.what());
     return 1;

@@ -15,7 +15,7 @@ struct Options {
   std::int64_t block = 0;
   kv::StoreOptions store;
   int state_version = 0;
-  bool no_rope = false, bos = false, no_bos = false, special = false;
+  bool no_rope = false, no_header = false, bos = false, no_bos = false, special = false;
   bool no_history = false;
   int threads = 1;
   kv::OutputOptions output;
@@ -24,8 +24,10 @@ struct Options {
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.file, "a kv stream (default: -); with --from a file or folder")
       ->type_name("FILE");
-  app.add_option("--to", o.to,
-                 "write this layout: npy, transformers, llamacpp, vllm, hicache, lmcache")
+  app.add_option(
+         "--to", o.to,
+         "write this layout: npy, transformers, llamacpp, vllm, vllm-tier, hicache, lmcache, "
+         "lmcache-gds")
       ->type_name("LAYOUT");
   app.add_option("--from", o.from, "read this layout and write a kv stream")
       ->type_name("LAYOUT")
@@ -35,18 +37,19 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: the layout's)")
       ->type_name("DTYPE");
   app.add_flag("--no-rope", o.no_rope, "npy: keys without RoPE, as kv streams have them");
-  app.add_option("--block", o.block, "vllm, hicache, lmcache: tokens of a block")
+  app.add_option("--block", o.block, "vllm and the stores: tokens of a block")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--backend", o.backend, "vllm: cpu (default), amx or gpu")->type_name("NAME");
-  app.add_option("--model-name", o.store.model_name,
-                 "hicache, lmcache: the model as the engine names it")
+  app.add_option("--backend", o.backend, "vllm: cpu, amx or gpu (default: this machine's)")
       ->type_name("NAME");
-  app.add_option("--tp", o.store.tp, "hicache, lmcache: devices that share the heads (default: 1)")
+  app.add_option("--model-name", o.store.model_name, "the stores: the model as the engine names it")
+      ->type_name("NAME");
+  app.add_option("--tp", o.store.tp, "the stores: devices that share the heads (default: 1)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
-  app.add_option("--seed", o.store.seed, "lmcache: its PYTHONHASHSEED (default: 0)")
+  app.add_option("--seed", o.store.seed, "vllm-tier, lmcache: PYTHONHASHSEED (default: theirs)")
       ->type_name("TEXT");
+  app.add_flag("--no-header", o.no_header, "lmcache: chunks without headers");
   app.add_option("--values", o.values, "llamacpp: columns (default), or rows for flash attention")
       ->type_name("ORDER");
   app.add_option("--state-version", o.state_version, "llamacpp: version of the file, 2 or 3")
@@ -73,6 +76,15 @@ bool second(const std::string& given, const char* option, const char* first, con
   return given == other;
 }
 
+kv::VllmBackend backend_of(const std::string& name) {
+  using enum kv::VllmBackend;
+  if (name.empty()) return kHere;
+  for (const kv::VllmBackend backend : {kCpu, kAmx, kGpu}) {
+    if (name == kv::vllm_backend_name(backend)) return backend;
+  }
+  kv::fail_usage("--backend {}: give cpu, amx or gpu", name);
+}
+
 kv::LayoutOptions layout_options(const Options& o) {
   kv::LayoutOptions options;
   if (!o.dtype.empty()) options.dtype = kv::parse_dtype(o.dtype);
@@ -82,14 +94,12 @@ kv::LayoutOptions layout_options(const Options& o) {
     options.llama->columns = !second(o.values, "--values", "columns", "rows");
     if (o.state_version > 0) options.llama->version = static_cast<std::uint32_t>(o.state_version);
   }
-  if (!o.store.model_name.empty() || o.store.tp != 1 || o.store.seed != "0") {
+  if (!o.store.model_name.empty() || o.store.tp != 1 || !o.store.seed.empty() || o.no_header) {
     options.store = o.store;
-  }
-  if (!o.backend.empty() && o.backend != "cpu" && o.backend != "amx" && o.backend != "gpu") {
-    kv::fail_usage("--backend {}: give cpu, amx or gpu", o.backend);
+    options.store->headers = !o.no_header;
   }
   if (o.block > 0 || !o.backend.empty()) {
-    options.blocks = kv::BlockOptions{o.block, o.backend != "gpu", o.backend == "amx"};
+    options.blocks = kv::BlockOptions{o.block, backend_of(o.backend)};
   }
   return options;
 }
@@ -112,6 +122,9 @@ void export_file(const Options& o, const kv::Invocation& call) {
   if (report.token_count < report.of_tokens) {
     kv::note(call, fmt::format("{} of {} tokens: whole blocks only", report.token_count,
                                report.of_tokens));
+  }
+  if (!report.made_for.empty()) {
+    kv::note(call, fmt::format("made for {}; --backend chooses", report.made_for));
   }
   if (report.hidden) kv::note(call, "hidden states (E) are left out");
 }

@@ -2,30 +2,33 @@
 
 #include "kv/checkpoint/card.hh"
 #include "kv/container/tile_source.hh"
-#include "kv/convert/engine_keys.hh"
 #include "kv/convert/ids.hh"
+#include "kv/convert/key_fields.hh"
 #include "kv/tokenizer/tokenizer.hh"
 #include "tool.hh"
 
 #include <algorithm>
+#include <charconv>
 
 namespace {
 
 struct Options {
   std::vector<std::string> files;
-  std::string engine = "vllm", model, seed = "0";
-  bool text = false, ids = false, explain = false, special = false, bos = false, no_bos = false;
-  std::int64_t block = 0;
+  std::string engine = "vllm", model;
+  std::string blocks, seeds;  // one for all files, or with a comma one each of two
+  bool text = false, ids = false, explain = false, names = false, special = false, bos = false,
+       no_bos = false;
 };
 
 void declare(CLI::App& app, Options& o) {
   app.add_option("file", o.files, "kv streams (default: -)")->type_name("FILE");
-  app.add_option("--engine", o.engine, "vllm, vllm-blocks, lmcache, lmcache-mp or hicache")
+  app.add_option("--engine", o.engine,
+                 "vllm, vllm-blocks, vllm-cbor, lmcache, lmcache-mp or hicache")
       ->type_name("NAME");
-  app.add_option("--block", o.block, "tokens of a block (default: the engine's)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--seed", o.seed, "vllm-blocks, lmcache: its PYTHONHASHSEED (default: 0)")
+  app.add_option("--block", o.blocks,
+                 "tokens of a block (default: the engine's); N,M: of two files")
+      ->type_name("N");
+  app.add_option("--seed", o.seeds, "vllm-blocks, vllm-cbor, lmcache: PYTHONHASHSEED, likewise")
       ->type_name("TEXT");
   app.add_flag("--ids", o.ids, "files hold token ids");
   app.add_flag("--text", o.text, "files hold text, of which -m makes ids")->excludes("--ids");
@@ -34,7 +37,25 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--no-bos", o.no_bos, "put no BOS first")->excludes("--bos");
   app.add_flag("--special", o.special, "take spelled-out special tokens of texts as such");
   app.add_flag("--explain", o.explain,
-               "of two files: where they part, and which blocks they share");
+               "of two files: where they part, what else differs, which blocks they share");
+  app.add_flag("--names", o.names, "with --explain: of two names of files in stores");
+}
+
+// What of such an option is that of a file, by its number.
+std::string value_of(const std::string& option, std::size_t number) {
+  const std::size_t comma = option.find(',');
+  if (comma == std::string::npos) return option;
+  return number == 0 ? option.substr(0, comma) : option.substr(comma + 1);
+}
+
+std::int64_t block_of(const std::string& text) {
+  if (text.empty()) return 0;
+  std::int64_t block = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), block);
+  if (error != std::errc() || end != text.data() + text.size() || block < 1 || block > 1 << 20) {
+    kv::fail_usage("--block {}: give a number from 1 to {}", text, 1 << 20);
+  }
+  return block;
 }
 
 class Prompts {
@@ -46,17 +67,27 @@ class Prompts {
     }
   }
 
-  std::vector<std::int32_t> of(const std::string& file) const {
-    if (o_.ids) return kv::read_ids(kv::Input::open(file));
-    if (o_.text) return of_text(file);
-    kv::TileSource source(file, kv::TileSource::Access::kSome);
-    if (!source.next_member()) kv::fail_input("{}: empty, no cache", source.name());
-    std::vector<std::int32_t> ids = source.tokens();
-    if (ids.empty()) kv::fail_input("{}: has no token ids", source.name());
-    if (source.next_member()) {
-      kv::fail_input("{}: holds several members; take one (kvcat --members)", source.name());
+  // The number is that of the file among those given.
+  kv::KeyedPrompt of(const std::string& file, std::size_t number) const {
+    kv::KeyedPrompt prompt;
+    prompt.name = file;
+    prompt.block = block_of(value_of(o_.blocks, number));
+    prompt.seed = value_of(o_.seeds, number);
+    if (o_.ids) {
+      prompt.ids = kv::read_ids(kv::Input::open(file));
+    } else if (o_.text) {
+      prompt.ids = of_text(file);
+    } else {
+      kv::TileSource source(file, kv::TileSource::Access::kSome);
+      prompt.meta = source.next_member();
+      if (!prompt.meta) kv::fail_input("{}: empty, no cache", source.name());
+      prompt.ids = source.tokens();
+      if (prompt.ids.empty()) kv::fail_input("{}: has no token ids", source.name());
+      if (source.next_member()) {
+        kv::fail_input("{}: holds several members; take one (kvcat --members)", source.name());
+      }
     }
-    return ids;
+    return prompt;
   }
 
  private:
@@ -75,44 +106,79 @@ class Prompts {
   std::unique_ptr<kv::Tokenizer> tokenizer_;
 };
 
-// Returns whether the second prompt finds all that was kept of the first.
-bool explain(const std::vector<std::int32_t>& a, const std::vector<std::int32_t>& b,
-             const Options& o) {
-  const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-  const auto same = at - a.begin();
-  if (at == a.end() || other == b.end()) {
-    kv::print(fmt::format("the same {} tokens; then {} has {} more\n", same,
-                          at == a.end() ? o.files[1] : o.files[0],
-                          a.end() - at + (b.end() - other)));
+std::string listed(const char* before, const std::vector<std::string_view>& fields) {
+  return fields.empty() ? "" : fmt::format("{}{}", before, fmt::join(fields, ", "));
+}
+
+// Returns whether the second prompt finds all that was kept of the first, and nothing wrong.
+bool explain(const kv::KeyedPrompt& a, const kv::KeyedPrompt& b, const std::string& engine) {
+  const auto [at, other] = std::mismatch(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end());
+  const auto same = at - a.ids.begin();
+  if (at == a.ids.end() && other == b.ids.end()) {
+    kv::print(fmt::format("tokens: the same {}\n", same));
+  } else if (at == a.ids.end() || other == b.ids.end()) {
+    kv::print(fmt::format("tokens: the same {}; then {} has {} more\n", same,
+                          at == a.ids.end() ? b.name : a.name,
+                          a.ids.end() - at + (b.ids.end() - other)));
   } else {
-    kv::print(fmt::format("part at token {}: {} and {}\n", same, *at, *other));
+    kv::print(fmt::format("tokens: part at {}: {} and {}\n", same, *at, *other));
+  }
+  const std::vector<kv::KeyDifference> differences = kv::key_differences(a, b);
+  for (const kv::KeyDifference& one : differences) {
+    kv::print(fmt::format("{}: {} and {}\n", one.field, one.a, one.b));
   }
   bool all = true;
   for (const kv::KeyFamily& family : kv::key_families()) {
-    const std::int64_t block = o.block > 0 ? o.block : family.block;
-    const auto kept = kv::engine_keys(family, a, block, o.seed);
-    const auto sought = kv::engine_keys(family, b, block, o.seed);
-    const auto end = std::mismatch(kept.begin(), kept.end(), sought.begin(), sought.end()).first;
-    const std::int64_t hit = end == kept.begin() ? 0 : std::prev(end)->tokens;
-    kv::print(fmt::format("{:<12} blocks of {}: {} of {} keys are the same, {} tokens hit\n",
-                          family.name, block, end - kept.begin(), kept.size(), hit));
-    if (family.name == o.engine) all = end == kept.end();
+    const kv::KeyHits hits = kv::key_hits(family, a, b, differences);
+    kv::print(fmt::format("{:<12} blocks of {}: {} of {} keys are the same, {} tokens hit{}{}\n",
+                          family.name, hits.block, hits.keys, hits.of, hits.tokens,
+                          listed("; kept apart by ", hits.kept_apart),
+                          listed("; does not notice ", hits.unnoticed)));
+    if (family.name == engine) all = hits.keys == hits.of && hits.unnoticed.empty();
   }
   return all;
 }
 
+bool explain_names(const std::string& a, const std::string& b) {
+  const std::vector<kv::NamePart> of_a = kv::store_name_parts(a), of_b = kv::store_name_parts(b);
+  const auto value = [](const std::vector<kv::NamePart>& parts, const std::string& field) {
+    for (const kv::NamePart& part : parts) {
+      if (part.field == field) return part.value;
+    }
+    return std::string("none");
+  };
+  std::vector<kv::NamePart> fields = of_a;
+  for (const kv::NamePart& part : of_b) {
+    if (value(of_a, part.field) == "none") fields.push_back(part);
+  }
+  bool same = true;
+  for (const kv::NamePart& part : fields) {
+    const std::string x = value(of_a, part.field), y = value(of_b, part.field);
+    same = same && x == y;
+    const char* why = part.field == "hash" ? ": other tokens, block, seed or algorithm" : "";
+    if (x != y) kv::print(fmt::format("{}: {} and {}{}\n", part.field, x, y, why));
+  }
+  if (same) kv::print("the same\n");
+  return same;
+}
+
 int program_body(const Options& o, const kv::Invocation&) {
   const kv::KeyFamily& family = kv::key_family_by_name(o.engine);
+  if (!o.explain && (o.names || (o.blocks + o.seeds).find(',') != std::string::npos)) {
+    kv::fail_usage("--names, and two values of --block and --seed: with --explain");
+  }
+  if (o.explain && o.files.size() != 2) kv::fail_usage("--explain: give two files");
+  if (o.names) return explain_names(o.files[0], o.files[1]) ? 0 : 1;
   const Prompts prompts(o);
   if (o.explain) {
-    if (o.files.size() != 2) kv::fail_usage("--explain: give two files");
-    return explain(prompts.of(o.files[0]), prompts.of(o.files[1]), o) ? 0 : 1;
+    return explain(prompts.of(o.files[0], 0), prompts.of(o.files[1], 1), o.engine) ? 0 : 1;
   }
   std::vector<std::string> files = o.files;
   if (files.empty()) files.push_back("-");
   for (const std::string& file : files) {
-    const std::int64_t block = o.block > 0 ? o.block : family.block;
-    for (const kv::EngineKey& key : kv::engine_keys(family, prompts.of(file), block, o.seed)) {
+    const kv::KeyedPrompt prompt = prompts.of(file, 0);
+    const std::int64_t block = prompt.block > 0 ? prompt.block : family.block;
+    for (const kv::EngineKey& key : kv::engine_keys(family, prompt.ids, block, prompt.seed)) {
       kv::print(
           fmt::format("{}\t{}{}\n", key.tokens, key.key, files.size() > 1 ? "\t" + file : ""));
     }

@@ -26,6 +26,15 @@ constexpr std::size_t kMaxTransferBytes = 1u << 30;
   fail(ErrorKind::kIo, "{}: exists; give -f to overwrite it", path);
 }
 
+[[noreturn]] void fail_write(const std::string& name) {
+  // The pages of a mapped input are gone when another program has cut the file.
+  if (errno == EFAULT) {
+    fail_input("{}: an input file was cut short by another program while it was read; run again",
+               name);
+  }
+  fail_errno("write " + name);
+}
+
 // A pipe of 1 MiB instead of 64 KiB halves the time of large transfers. Not a pipe, or beyond the
 // user's limit: nothing changes.
 void widen_pipe(const Fd& fd) { fcntl(fd.number(), F_SETPIPE_SZ, 1 << 20); }
@@ -223,17 +232,30 @@ void Output::write(ByteView first, ByteView second) {
                                    iovec{const_cast<std::byte*>(part.data()), part.size()}};
     const ssize_t got = writev(state_->fd.number(), pieces.data(), pieces.size());
     if (got < 0 && errno == EINTR) continue;
-    // The pages of a mapped input are gone when another program has cut the file.
-    if (got < 0 && errno == EFAULT) {
-      fail_input("{}: an input file was cut short by another program while it was read; run again",
-                 state_->name);
-    }
-    if (got < 0) fail_errno("write " + state_->name);
+    if (got < 0) fail_write(state_->name);
     const auto done = static_cast<std::size_t>(got);
     state_->written_bytes += done;
     const std::size_t of_first = std::min(done, first.size());
     first = first.subspan(of_first);
     second = second.subspan(done - of_first);
+  }
+}
+
+bool Output::has_places() const {
+  struct stat status = {};
+  return fstat(state_->fd.number(), &status) == 0 && S_ISREG(status.st_mode) &&
+         (fcntl(state_->fd.number(), F_GETFL) & O_APPEND) == 0;
+}
+
+void Output::write_at(std::uint64_t offset, ByteView bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t got =
+        pwrite(state_->fd.number(), bytes.data(), std::min(bytes.size(), kMaxTransferBytes),
+               static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_write(state_->name);
+    offset += static_cast<std::uint64_t>(got);
+    bytes = bytes.subspan(static_cast<std::size_t>(got));
   }
 }
 

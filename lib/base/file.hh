@@ -89,6 +89,11 @@ class Output {
   void write(ByteView bytes);
   // Gathers two pieces in one call (a frame's header and its payload).
   void write(ByteView first, ByteView second);
+  // Whether it is a regular file, in which bytes can have their places.
+  bool has_places() const;
+  // Bytes at a place that write() does not come to; by several threads at a time. Not counted by
+  // written_bytes().
+  void write_at(std::uint64_t offset, ByteView bytes) const;
   // Closes, checks delayed errors, and gives the file its name. For stdout: checks only.
   void commit();
 

@@ -81,18 +81,22 @@ RopeTable::RopeTable(const Rope& rope, std::int64_t dim, std::uint64_t first_pos
   const double factor = rope.attention_factor;
   cosines_.resize(half_ * static_cast<std::size_t>(positions));
   sines_.resize(cosines_.size());
-  const auto fill = [&](std::size_t at) {
-    const auto position = static_cast<float>(first_position + at / half_);
-    const double angle = position * frequencies[at % half_];  // an f32 product
-    const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
-    cosines_[at] = static_cast<float>(back ? cosine / factor : cosine * factor);
-    sines_[at] = static_cast<float>(back ? sine / factor : sine * factor);
+  const auto fill = [&](std::size_t row) {
+    const auto position = static_cast<float>(first_position + row);
+    for (std::size_t pair = 0; pair < half_; ++pair) {
+      const double angle = position * frequencies[pair];  // an f32 product
+      const double cosine = std::cos(angle), sine = std::sin(back ? -angle : angle);
+      const std::size_t at = row * half_ + pair;
+      cosines_[at] = static_cast<float>(back ? cosine / factor : cosine * factor);
+      sines_[at] = static_cast<float>(back ? sine / factor : sine * factor);
+    }
   };
-  constexpr std::size_t kTogether = 4096;
-  const std::size_t pieces = (cosines_.size() + kTogether - 1) / kTogether;
+  constexpr std::size_t kTogether = 64;
+  const auto rows = static_cast<std::size_t>(positions);
+  const std::size_t pieces = (rows + kTogether - 1) / kTogether;
   const auto piece = [&](std::size_t i) {
-    const std::size_t end = std::min(cosines_.size(), (i + 1) * kTogether);
-    for (std::size_t at = i * kTogether; at < end; ++at) fill(at);
+    const std::size_t end = std::min(rows, (i + 1) * kTogether);
+    for (std::size_t row = i * kTogether; row < end; ++row) fill(row);
   };
   if (each) {
     each(pieces, piece);

@@ -26,7 +26,16 @@ class RopeTable {
   // `rows` are keys [tokens][heads][dim], the first of position first_position + first.
   void turn(std::int64_t first, std::int64_t heads, std::span<float> rows) const;
 
+  // For others who turn: (a, b) of pair i becomes (a c - b s, b c + a s), each operation rounded.
+  std::size_t half() const { return half_; }
+  const float* cosines(std::int64_t position) const { return at(cosines_, position); }
+  const float* sines(std::int64_t position) const { return at(sines_, position); }
+
  private:
+  const float* at(const std::vector<float>& all, std::int64_t position) const {
+    return all.data() + static_cast<std::size_t>(position) * half_;
+  }
+
   std::size_t half_;
   std::vector<float> cosines_, sines_;  // [positions][dim / 2]
 };

@@ -9,6 +9,8 @@ struct TileSource::State {
   std::optional<Reader> reader;
   std::size_t next_member = 0, end_member = 0;  // of the file
   std::size_t next_entry = 0;                   // of the current member's index
+  // Where others read the file as well: of the tiles given out. What they touched counts as theirs.
+  std::optional<std::uint64_t> own_bytes;
 };
 
 TileSource::TileSource(const std::string& path, Access access)
@@ -37,6 +39,7 @@ TileSource::TileSource(std::shared_ptr<IndexedFile> file, std::size_t member, st
   state_->file = std::move(file);
   state_->next_member = member;
   state_->end_member = member + 1;
+  state_->own_bytes = 0;
 }
 
 TileSource::~TileSource() = default;
@@ -70,7 +73,9 @@ std::optional<Tile> TileSource::next_tile(const WantFn& want) {
   const std::vector<format::IndexEntry>& index = state.file->index(state.next_member - 1);
   while (state.next_entry < index.size()) {
     const std::size_t entry = state.next_entry++;
-    if (want(index[entry].tile)) return state.file->tile(state.next_member - 1, entry);
+    if (!want(index[entry].tile)) continue;
+    if (state.own_bytes) *state.own_bytes += sizeof(format::FrameHeader) + index[entry].size_bytes;
+    return state.file->tile(state.next_member - 1, entry);
   }
   return std::nullopt;
 }
@@ -84,6 +89,7 @@ std::uint64_t TileSource::member_index() const {
 }
 
 std::uint64_t TileSource::read_bytes() const {
+  if (state_->own_bytes) return *state_->own_bytes;
   return state_->reader ? state_->reader->offset() : state_->file->touched_bytes();
 }
 

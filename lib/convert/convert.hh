@@ -11,6 +11,7 @@ namespace kv {
 struct ExportReport {
   std::int64_t token_count = 0, of_tokens = 0;  // fewer where a layout has whole blocks only
   bool hidden = false, importance = false;      // were there, and left out
+  std::string made_for;  // what a layout chose by this machine, as users call it
 };
 
 // The one member of `source`, decoded where it is coded. Throws kInput: several members, latents

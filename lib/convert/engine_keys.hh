@@ -17,9 +17,14 @@ using TokenIds = std::span<const std::int32_t>;
 // One engine's way of hashing.
 struct KeyFamily {
   std::string_view name;
-  std::int64_t block = 0;   // tokens of a block, as the engine has it by default
-  bool seeded = false;      // the first block stands behind a hash of a text that users can choose
-  bool whole_only = false;  // one key for all blocks together, instead of one a block
+  std::int64_t block = 0;  // tokens of a block, as the engine has it by default
+  std::string_view seed;   // of which a hash stands before the first block, where users choose none
+  bool whole_only = false;   // one key for all blocks together, instead of one a block
+  bool names_model = false;  // beside the keys, in the names of files
+  bool names_dtype = false;
+  std::int64_t most = 1 << 20;  // tokens of a block
+
+  bool seeded() const { return !seed.empty(); }
 };
 std::span<const KeyFamily> key_families();
 // Throws kUsage, naming those there are.
@@ -34,7 +39,8 @@ struct EngineKey {
 };
 
 // Of each whole block in order, or of all together; empty where there is no whole block. `block` is
-// over 0; `seed` is what PYTHONHASHSEED says.
+// over 0; `seed` is what PYTHONHASHSEED says, empty where it says nothing. Throws kUsage for blocks
+// over the family's most.
 std::vector<EngineKey> engine_keys(const KeyFamily& family, TokenIds ids, std::int64_t block,
                                    std::string_view seed);
 

@@ -46,23 +46,33 @@ struct Rows {
   bool turn;         // keys, by RoPE
   KeyRows* convert;  // that of all layers
   std::size_t layer = 0;
-  Bytes keys, values, scratch;
+  ByteView keys, values;
+  Bytes own_keys, own_values, scratch;
 
   void begin(std::size_t number) {
     layer = number;
-    keys.resize(cache->size_bytes(layer, Kind::kK));
-    values.resize(cache->size_bytes(layer, Kind::kV));
+    keys = values = {};
   }
-  void put(const Tile& tile, const std::string& place) {
+  // `stays`: the tile's bytes, longer than the layer.
+  void put(const Tile& tile, bool stays, const std::string& place) {
     const auto first = static_cast<std::int64_t>(tile.header.token_begin);
     if (first >= cache->token_count) return;
     TensorView view = decoded_tile(*meta, tile, place, scratch);
     view = view.tokens(0, std::min(view.shape[0], cache->token_count - first));
     const bool key = tile.header.kind == Kind::kK;
+    ByteView& all = key ? keys : values;
+    // One tile of what is wanted already needs no copy.
+    if (stays && tile.header.codec == format::kRaw && view.dtype == cache->dtype &&
+        !(key && turn) && view.shape[0] == cache->token_count) {
+      all = view.bytes;
+      return;
+    }
+    Bytes& own = key ? own_keys : own_values;
+    own.resize(cache->size_bytes(layer, tile.header.kind));
+    all = own;
     const std::size_t row = cache->shape(layer, tile.header.kind).row_bytes();
-    const std::span<std::byte> to = std::span(key ? keys : values)
-                                        .subspan(static_cast<std::size_t>(first) * row,
-                                                 static_cast<std::size_t>(view.shape[0]) * row);
+    const std::span<std::byte> to = std::span(own).subspan(
+        static_cast<std::size_t>(first) * row, static_cast<std::size_t>(view.shape[0]) * row);
     if (key && turn) {
       convert->turned(layer, first, view.bytes, view.dtype, to, cache->dtype);
     } else {
@@ -99,10 +109,15 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
     }
     cache.tokens.resize(static_cast<std::size_t>(cache.token_count));
   }
-  ExportReport report{cache.token_count, meta->token_count, !meta->hidden_layers.empty(),
-                      !source.importance().empty()};
+  ExportReport report{cache.token_count,
+                      meta->token_count,
+                      !meta->hidden_layers.empty(),
+                      !source.importance().empty(),
+                      {}};
 
-  const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, target, options);
+  LayoutTarget threaded = target;
+  threaded.threads = threads;
+  const std::unique_ptr<LayoutWriter> writer = layout.writer(cache, threaded, options);
   KeyRows keys(cache, RopeTable::Turn::kForth, threads);
   Rows ready{&*meta, &cache, rope && !meta->rope_applied, &keys};
   Rows ahead = ready;
@@ -113,18 +128,25 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
   const auto end_layer = [&] {
     if (written.valid()) written.get();
     std::swap(ready, ahead);
+    if (ready.keys.empty() || ready.values.empty()) {
+      fail_input("{}: layer {} has no K or no V", source.name(), cache.layers[layer].index);
+    }
     written = std::async(
         threads > 1 ? std::launch::async : std::launch::deferred,
         [&writer, &ready, layer] { writer->write_layer(layer, ready.keys, ready.values); });
     ++layer;
     begun = false;
   };
-  while (const std::optional<Tile> tile = decoded.next_tile()) {
+  Bytes moved;  // of a tile that was decoded, not mapped
+  const bool mapped = source.keeps_tiles();
+  const auto next = [&] { return mapped ? decoded.next_tile(moved) : decoded.next_tile(); };
+  while (const std::optional<Tile> tile = next()) {
     if (tile->header.kind != Kind::kK && tile->header.kind != Kind::kV) continue;
     if (begun && tile->header.layer != cache.layers[layer].index) end_layer();
     if (!begun) ahead.begin(layer);
     begun = true;
-    ahead.put(*tile, fmt::format("{}: byte {}", source.name(), tile->frame_offset));
+    ahead.put(*tile, mapped && tile->data.data() != moved.data(),
+              fmt::format("{}: byte {}", source.name(), tile->frame_offset));
   }
   end_layer();
   written.get();
@@ -135,6 +157,7 @@ ExportReport export_cache(TileSource& source, const Layout& layout, const Layout
         source.name());
   }
   writer->commit();
+  report.made_for = writer->made_for();
   return report;
 }
 

@@ -1,5 +1,7 @@
 #include "key_rows.hh"
 
+#include "float_rows.hh"
+
 #include <algorithm>
 
 namespace kv {
@@ -30,10 +32,21 @@ void KeyRows::turned(std::size_t layer, std::int64_t first, ByteView from, DType
   const std::size_t from_row = row * dtype_size_bytes(from_type);
   const std::size_t to_row = row * dtype_size_bytes(to_type);
   const std::size_t tokens = from.size() / from_row;
+  const bool vectors =
+      has_float_rows(from_type) && has_float_rows(to_type) && table.half() % kTurnedMultiple == 0;
   const std::size_t step = std::max<std::size_t>(1, kValues / row);
   workers_.each((tokens + step - 1) / step, [&](std::size_t i) {
     thread_local std::vector<float> values;
     const std::size_t begin = i * step, count = std::min(step, tokens - begin);
+    if (vectors) {
+      for (std::size_t token = begin; token < begin + count; ++token) {
+        const std::int64_t position = first + static_cast<std::int64_t>(token);
+        turn_floats(from.subspan(token * from_row, from_row), from_type,
+                    {table.cosines(position), table.sines(position), table.half()},
+                    to.subspan(token * to_row, to_row), to_type);
+      }
+      return;
+    }
     values.resize(count * row);
     convert(from.subspan(begin * from_row, count * from_row), from_type,
             std::as_writable_bytes(std::span(values)), DType::kF32);
@@ -49,8 +62,13 @@ void KeyRows::converted(ByteView from, DType from_type, std::span<std::byte> to,
   constexpr std::size_t kStep = kValues * 8;
   workers_.each((values + kStep - 1) / kStep, [&](std::size_t i) {
     const std::size_t begin = i * kStep, count = std::min(kStep, values - begin);
-    convert(from.subspan(begin * from_size, count * from_size), from_type,
-            to.subspan(begin * to_size, count * to_size), to_type);
+    const ByteView part = from.subspan(begin * from_size, count * from_size);
+    const std::span<std::byte> out = to.subspan(begin * to_size, count * to_size);
+    if (from_type != to_type && has_float_rows(from_type) && has_float_rows(to_type)) {
+      convert_floats(part, from_type, out, to_type);
+    } else {
+      convert(part, from_type, out, to_type);
+    }
   });
 }
 

@@ -26,8 +26,9 @@ void LayoutReader::take_tokens(std::span<const std::int32_t> ids) {
 }
 
 std::span<const Layout> layouts() {
-  static const std::vector<Layout> all = {npy_layout(),  transformers_layout(), llamacpp_layout(),
-                                          vllm_layout(), hicache_layout(),      lmcache_layout()};
+  static const std::vector<Layout> all = {
+      npy_layout(),       transformers_layout(), llamacpp_layout(), vllm_layout(),
+      vllm_tier_layout(), hicache_layout(),      lmcache_layout(),  lmcache_gds_layout()};
   return all;
 }
 
@@ -48,12 +49,16 @@ LayoutOptions complete(const Layout& layout, LayoutOptions options) {
     fail_usage("--values, --state-version: llamacpp has these, not {}", layout.name);
   }
   if (options.blocks && !layout.blocks) fail_usage("--block, --backend: {} has none", layout.name);
+  if (options.blocks && options.blocks->backend != VllmBackend::kHere && !layout.backends) {
+    fail_usage("--backend: vllm has this, not {}", layout.name);
+  }
   if (layout.blocks) {
     if (!options.blocks) options.blocks = layout.blocks;
     if (options.blocks->tokens == 0) options.blocks->tokens = layout.blocks->tokens;
   }
   if (options.store && !layout.store) {
-    fail_usage("--tp, --model-name, --seed: hicache and lmcache have these, not {}", layout.name);
+    fail_usage("--tp, --model-name, --seed, --no-header: stores of blocks have these, not {}",
+               layout.name);
   }
   if (layout.store && !options.store) options.store.emplace();
   return options;

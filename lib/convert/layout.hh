@@ -34,17 +34,22 @@ struct LlamaOptions {
   bool columns = true;        // values, as in a context without flash attention
 };
 
+// vllm: for which of its attention kernels pages are made. kHere: for those that it would choose on
+// this machine, were it started for processors; on the way in, what the files say, else the same.
+enum class VllmBackend { kHere, kCpu, kAmx, kGpu };
+std::string_view vllm_backend_name(VllmBackend backend);
+
 struct BlockOptions {
   std::int64_t tokens = 0;  // of a block, over 0
-  bool cpu = true;          // vllm: pages as its kernels for processors have them, else for GPUs
-  bool amx = false;         // and of these, those with AMX
+  VllmBackend backend = VllmBackend::kHere;
 };
 
 // Of stores whose files are named by model and device.
 struct StoreOptions {
   std::string model_name;  // as the engine was started with
   int tp = 1;              // devices that share the heads
-  std::string seed = "0";  // lmcache: PYTHONHASHSEED
+  std::string seed;        // vllm-tier, lmcache: PYTHONHASHSEED, where it is not its default
+  bool headers = true;     // lmcache: before each chunk
 };
 
 // What the user asked of a layout; see kvconvert(1). Options that a layout has not are refused.
@@ -52,8 +57,8 @@ struct LayoutOptions {
   std::optional<DType> dtype;          // default: the layout's
   std::optional<bool> rope;            // npy: whether RoPE is applied to the keys
   std::optional<LlamaOptions> llama;   // llamacpp, on the way out
-  std::optional<BlockOptions> blocks;  // vllm, hicache, lmcache; a block of 0 tokens: the default
-  std::optional<StoreOptions> store;   // hicache, lmcache
+  std::optional<BlockOptions> blocks;  // of whole blocks only; 0 tokens: the default
+  std::optional<StoreOptions> store;   // all of these but vllm
 };
 
 // Where a cache goes: a file, or a folder that appears whole or not at all.
@@ -61,6 +66,7 @@ struct LayoutTarget {
   Output* file = nullptr;  // which the caller commits; null: a folder
   std::string folder;
   bool overwrite = false;
+  int threads = 1;
 };
 
 class LayoutWriter {
@@ -68,6 +74,8 @@ class LayoutWriter {
   virtual ~LayoutWriter() = default;
   // Rows [tokens][heads][dim] in the cache's dtype. Layers come in order, each once.
   virtual void write_layer(std::size_t layer, ByteView keys, ByteView values) = 0;
+  // Of what it chose by this machine, where users could have said it: its name. Else empty.
+  virtual std::string made_for() const { return {}; }
   // After the last layer. What was written before is removed by a destructor without it.
   virtual void commit() = 0;
 };
@@ -96,6 +104,7 @@ struct Layout {
   bool can_leave_rope = false;         // keys with or without RoPE
   bool llama = false;                  // has LlamaOptions
   std::optional<BlockOptions> blocks;  // whole blocks only; the defaults
+  bool backends = false;               // more than one of VllmBackend
   bool store = false;                  // has StoreOptions
   std::optional<DType> default_dtype;  // nothing: as in the cache
   std::vector<DType> dtypes;           // that it can hold
@@ -107,6 +116,9 @@ struct Layout {
   std::unique_ptr<LayoutReader> (*reader)(const std::string& path, const LayoutCache& wanted,
                                           const LayoutOptions&) = nullptr;
 };
+
+// That for which vLLM keeps blocks of so many tokens in memory, on a processor with or without AMX.
+VllmBackend vllm_backend(const LayoutCache& cache, std::int64_t block, bool amx);
 
 // With the layout's defaults filled in. Throws kUsage for options that it has not.
 LayoutOptions complete(const Layout& layout, LayoutOptions options);

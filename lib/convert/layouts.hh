@@ -11,5 +11,7 @@ Layout llamacpp_layout();
 Layout vllm_layout();
 Layout hicache_layout();
 Layout lmcache_layout();
+Layout lmcache_gds_layout();
+Layout vllm_tier_layout();
 
 }  // namespace kv

@@ -12,10 +12,10 @@
 // Values are columns in a context without flash attention, rows in one with.
 
 #include "layouts.hh"
+#include "llamacpp_names.hh"
+#include "piece_writer.hh"
 #include "spool.hh"
 #include "transpose.hh"
-
-#include <array>
 
 namespace kv {
 namespace {
@@ -23,29 +23,6 @@ namespace {
 using format::Kind;
 
 constexpr std::uint32_t kMagic = 0x67677371;
-
-struct GgmlName {
-  DType dtype;
-  std::int32_t type;  // of ggml
-};
-constexpr std::array<GgmlName, 3> kTypes = {
-    {{DType::kF32, 0}, {DType::kF16, 1}, {DType::kBF16, 30}}};
-
-std::int32_t ggml_type_of(DType dtype) {
-  for (const GgmlName& known : kTypes) {
-    if (known.dtype == dtype) return known.type;
-  }
-  fail_usage("llama.cpp has no {}", dtype_name(dtype));
-}
-
-// llama.cpp turns neighbours, not halves, in models that its converter put in that order.
-bool interleaves(const LayoutCache& cache) {
-  const std::string& family = cache.model.architecture;
-  if (family == "llama" || family == "mistral") return true;
-  if (family == "qwen2" || family == "qwen3") return false;
-  fail_input("model {}: the order of keys of family '{}' in llama.cpp is not known",
-             cache.model.name, family);
-}
 
 // Each head's halves (2 x dim / 2) to pairs (dim / 2 x 2), or back.
 void reorder(ByteView from, const TensorView& shape, bool to_pairs, std::span<std::byte> to) {
@@ -60,8 +37,12 @@ void reorder(ByteView from, const TensorView& shape, bool to_pairs, std::span<st
 
 class LlamaWriter : public LayoutWriter {
  public:
-  LlamaWriter(const LayoutCache& cache, Output& file, const LlamaOptions& options)
-      : cache_(cache), file_(file), interleaved_(interleaves(cache)), columns_(options.columns) {
+  LlamaWriter(const LayoutCache& cache, const LayoutTarget& target, const LlamaOptions& options)
+      : cache_(cache),
+        file_(*target.file),
+        pieces_(target.threads),
+        interleaved_(interleaves(cache)),
+        columns_(options.columns) {
     for (std::size_t layer = 0; layer < cache.layers.size(); ++layer) {
       if (cache.layers[layer].index != layer) {
         fail_input(
@@ -79,31 +60,69 @@ class LlamaWriter : public LayoutWriter {
     }
     head.insert(head.end(), {columns_, static_cast<std::uint32_t>(cache.layers.size())});
     file_.write(std::as_bytes(std::span(head)));
+    at_ = value_at_ = file_.written_bytes();
+    for (std::size_t layer = 0; layer < cache.layers.size(); ++layer) {
+      value_at_ += head_of(cache.shape(layer, Kind::kK), false).size();
+      value_at_ += cache.size_bytes(layer, Kind::kK);
+    }
+    if (!file_.has_places()) spool_.emplace();
   }
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
-    const TensorView key_shape = cache_.shape(layer, Kind::kK);
-    const TensorView value_shape = cache_.shape(layer, Kind::kV);
-    if (interleaved_) {
-      turned_.resize(keys.size());
-      reorder(keys, key_shape, true, turned_);
-      keys = turned_;
+    const TensorView shape = cache_.shape(layer, Kind::kK);
+    const Bytes head = head_of(shape, false);
+    place(file_, at_, head);
+    const std::size_t dim =
+        static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
+    pieces_.write(file_, at_, keys.size(), dim, [&](std::size_t begin, std::span<std::byte> to) {
+      const ByteView part = keys.subspan(begin, to.size());
+      if (interleaved_) {
+        reorder(part, shape, true, to);
+      } else {
+        std::memcpy(to.data(), part.data(), part.size());
+      }
+    });
+    at_ += keys.size();
+    if (spool_) {
+      write_values(spool_->output(), spooled_, layer, values);
+    } else {
+      write_values(file_, value_at_, layer, values);
     }
-    file_.write(head_of(key_shape, false), keys);
-    values_.write(head_of(value_shape, columns_ == 1));
-    if (columns_ == 1) {
-      turned_.resize(values.size());
-      transpose(values, static_cast<std::size_t>(cache_.token_count),
-                static_cast<std::size_t>(value_shape.row_values()), dtype_size_bytes(cache_.dtype),
-                turned_);
-      values = turned_;
-    }
-    values_.write(values);
   }
 
-  void commit() override { values_.copy_to(file_); }
+  void commit() override {
+    if (spool_) spool_->copy_to(file_);
+  }
 
  private:
+  static void place(Output& output, std::uint64_t& at, ByteView bytes) {
+    if (output.has_places()) {
+      output.write_at(at, bytes);
+    } else {
+      output.write(bytes);
+    }
+    at += bytes.size();
+  }
+
+  void write_values(Output& output, std::uint64_t& at, std::size_t layer, ByteView values) {
+    const TensorView shape = cache_.shape(layer, Kind::kV);
+    place(output, at, head_of(shape, columns_ == 1));
+    const std::size_t element = dtype_size_bytes(shape.dtype);
+    const auto tokens = static_cast<std::size_t>(shape.shape[0]);
+    // As many columns together as fill a line of the processor's cache in each row.
+    const std::size_t column = tokens * element,
+                      unit = columns_ == 1 ? 64 / element * column : element;
+    pieces_.write(output, at, values.size(), unit, [&](std::size_t begin, std::span<std::byte> to) {
+      if (columns_ == 1) {
+        transpose(&values[begin / column * element], shape.row_bytes(), tokens, to.size() / column,
+                  element, to.data(), column);
+      } else {
+        std::memcpy(to.data(), &values[begin], to.size());
+      }
+    });
+    at += values.size();
+  }
+
   Bytes head_of(const TensorView& shape, bool columns) const {
     ByteWriter head;
     head.put(ggml_type_of(shape.dtype));
@@ -118,10 +137,12 @@ class LlamaWriter : public LayoutWriter {
 
   const LayoutCache cache_;
   Output& file_;
-  Spool values_;  // they stand behind the keys of all layers
+  PieceWriter pieces_;
+  std::uint64_t at_ = 0, value_at_ = 0;  // in the file: values stand behind the keys of all layers
+  std::optional<Spool> spool_;           // for them, where the file has no places
+  std::uint64_t spooled_ = 0;
   bool interleaved_;
   std::uint32_t columns_;  // 1: as such
-  Bytes turned_;
 };
 
 class LlamaReader : public LayoutReader {
@@ -242,20 +263,18 @@ class LlamaReader : public LayoutReader {
 }  // namespace
 
 Layout llamacpp_layout() {
-  return {.name = "llamacpp",
-          .needs_tokens = true,
-          .llama = true,
-          .default_dtype = DType::kF16,
-          .dtypes = {DType::kF16, DType::kF32, DType::kBF16},
-          .writer = [](const LayoutCache& cache, const LayoutTarget& target,
-                       const LayoutOptions& options) -> std::unique_ptr<LayoutWriter> {
-            return std::make_unique<LlamaWriter>(cache, *target.file,
-                                                 options.llama.value_or(LlamaOptions()));
-          },
-          .reader = [](const std::string& path, const LayoutCache& wanted,
-                       const LayoutOptions&) -> std::unique_ptr<LayoutReader> {
-            return std::make_unique<LlamaReader>(path, wanted);
-          }};
+  return {
+      .name = "llamacpp",
+      .needs_tokens = true,
+      .llama = true,
+      .default_dtype = DType::kF16,
+      .dtypes = {DType::kF16, DType::kF32, DType::kBF16},
+      .writer = [](const LayoutCache& cache, const LayoutTarget& target,
+                   const LayoutOptions& options) -> std::unique_ptr<LayoutWriter> {
+        return std::make_unique<LlamaWriter>(cache, target, options.llama.value_or(LlamaOptions()));
+      },
+      .reader = [](const std::string& path, const LayoutCache& wanted, const LayoutOptions&)
+          -> std::unique_ptr<LayoutReader> { return std::make_unique<LlamaReader>(path, wanted); }};
 }
 
 }  // namespace kv

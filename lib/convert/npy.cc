@@ -5,6 +5,7 @@
 #include "layouts.hh"
 #include "new_folder.hh"
 #include "npy_header.hh"
+#include "piece_writer.hh"
 
 #include <nlohmann/json.hpp>
 
@@ -27,12 +28,14 @@ std::string file_of(std::uint32_t layer, Kind kind) {
 class NpyWriter : public LayoutWriter {
  public:
   NpyWriter(const LayoutCache& cache, const LayoutTarget& target)
-      : cache_(cache), folder_(target.folder, target.overwrite) {}
+      : cache_(cache), folder_(target.folder, target.overwrite), pieces_(target.threads) {}
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
     const std::uint32_t index = cache_.layers[layer].index;
-    write(file_of(index, Kind::kK), cache_.shape(layer, Kind::kK), keys);
-    write(file_of(index, Kind::kV), cache_.shape(layer, Kind::kV), values);
+    pieces_.each(2, [&](std::size_t i) {
+      const Kind kind = i == 0 ? Kind::kK : Kind::kV;
+      write(file_of(index, kind), cache_.shape(layer, kind), i == 0 ? keys : values);
+    });
   }
 
   void commit() override {
@@ -74,6 +77,7 @@ class NpyWriter : public LayoutWriter {
 
   const LayoutCache cache_;
   NewFolder folder_;
+  PieceWriter pieces_;
 };
 
 // One array of the folder.

@@ -1,6 +1,7 @@
 #include "spool.hh"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +26,9 @@ Spool::Spool()
 
 void Spool::copy_to(Output& output) {
   output_.commit();
-  const Mapping all(fd_.number(), output_.written_bytes(), "temporary file");
+  struct stat status = {};
+  if (fstat(fd_.number(), &status) != 0) fail_errno("stat temporary file");
+  const Mapping all(fd_.number(), static_cast<std::uint64_t>(status.st_size), "temporary file");
   output.write(all.bytes());
 }
 

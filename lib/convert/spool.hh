@@ -9,7 +9,7 @@ namespace kv {
 class Spool {
  public:
   Spool();
-  void write(ByteView bytes) { output_.write(bytes); }
+  Output& output() { return output_; }
   // All of it, once.
   void copy_to(Output& output);
 

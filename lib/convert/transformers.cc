@@ -4,6 +4,7 @@
 
 #include "kv/checkpoint/safetensors.hh"
 #include "layouts.hh"
+#include "piece_writer.hh"
 #include "safetensors_out.hh"
 #include "transpose.hh"
 
@@ -25,7 +26,8 @@ std::vector<std::int64_t> tensor_shape(const LayoutCache& cache, std::size_t lay
 
 class TransformersWriter : public LayoutWriter {
  public:
-  TransformersWriter(const LayoutCache& cache, Output& file) : cache_(cache), file_(file) {
+  TransformersWriter(const LayoutCache& cache, Output& file, int threads)
+      : cache_(cache), file_(file), pieces_(threads) {
     std::vector<SafetensorsTensor> tensors;
     std::vector<std::int64_t> ids(cache.tokens.begin(), cache.tokens.end());
     if (!ids.empty()) {
@@ -45,6 +47,7 @@ class TransformersWriter : public LayoutWriter {
                                      {"fingerprint", cache.model.fingerprint},
                                      {"first_position", std::to_string(cache.first_position)}});
     file_.write(header, std::as_bytes(std::span(ids)));
+    at_ = file_.written_bytes();
   }
 
   void write_layer(std::size_t layer, ByteView keys, ByteView values) override {
@@ -56,16 +59,23 @@ class TransformersWriter : public LayoutWriter {
  private:
   void write(std::size_t layer, Kind kind, ByteView rows) {
     const TensorView shape = cache_.shape(layer, kind);
-    turned_.resize(rows.size());
-    transpose(rows, static_cast<std::size_t>(shape.shape[0]),
-              static_cast<std::size_t>(shape.shape[1]),
-              static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype), turned_);
-    file_.write(turned_);
+    const auto tokens = static_cast<std::size_t>(shape.shape[0]);
+    const std::size_t token = shape.row_bytes();
+    const std::size_t head =
+        static_cast<std::size_t>(shape.shape[2]) * dtype_size_bytes(shape.dtype);
+    pieces_.write(file_, at_, rows.size(), head, [&](std::size_t begin, std::span<std::byte> to) {
+      for (std::size_t at = 0; at < to.size(); at += head) {
+        const std::size_t row = (begin + at) / head;
+        std::memcpy(&to[at], &rows[row % tokens * token + row / tokens * head], head);
+      }
+    });
+    at_ += rows.size();
   }
 
   const LayoutCache cache_;
   Output& file_;
-  Bytes turned_;
+  PieceWriter pieces_;
+  std::uint64_t at_ = 0;  // in the file
 };
 
 class TransformersReader : public LayoutReader {
@@ -158,7 +168,7 @@ Layout transformers_layout() {
           .dtypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2},
           .writer = [](const LayoutCache& cache, const LayoutTarget& target,
                        const LayoutOptions&) -> std::unique_ptr<LayoutWriter> {
-            return std::make_unique<TransformersWriter>(cache, *target.file);
+            return std::make_unique<TransformersWriter>(cache, *target.file, target.threads);
           },
           .reader = [](const std::string& path, const LayoutCache& wanted,
                        const LayoutOptions&) -> std::unique_ptr<LayoutReader> {

@@ -40,6 +40,19 @@ for layout in npy transformers llamacpp vllm; do
     fail "$layout: another answer"
 done
 
+# Stores of blocks: what is there of a prompt comes back.
+for layout in vllm-tier hicache lmcache lmcache-gds; do
+  options=(--block 64 --model-name org/smollm2 --tp 3)
+  kvconvert --to $layout "${options[@]}" -o store.$layout report.kv 2>notes
+  expect 4 kvconvert --to $layout "${options[@]}" -o store.$layout report.kv
+  kvconvert --from $layout -m smollm2 "${options[@]}" --ids report.ids store.$layout >store.kv
+  [ "$(kvinfo --tokens store.kv | wc -l)" = $(($(wc -l <report.ids) / 64 * 64)) ] || fail "$layout"
+  expect 3 kvconvert --from $layout -m smollm2 "${options[@]}" --ids <(seq 500) store.$layout
+  expect 2 kvconvert --to $layout --block 64 -o other report.kv
+done
+# Through a pipe, values wait in a temporary file.
+kvconvert --to llamacpp report.kv | cmp - out.llamacpp
+
 expect 2 kvconvert report.kv
 expect 2 kvconvert --to npy --from npy report.kv
 expect 2 kvconvert --to nothing report.kv
@@ -48,6 +61,7 @@ says 'with -o'
 expect 2 kvconvert --to npy --dtype bf16 -o bf16 report.kv
 expect 2 kvconvert --from npy plain
 expect 2 kvconvert --to vllm --backend tpu -o other report.kv
+expect 2 kvconvert --to hicache --backend cpu -o other report.kv
 expect 2 kvconvert --to llamacpp --values diagonal -o other report.kv
 expect 2 kvconvert --to transformers --block 16 report.kv
 expect 3 kvconvert --to vllm -o other <(cat report.kv report.kv)
@@ -67,9 +81,25 @@ cmp <(kvhash --engine lmcache-mp --block 32 --text -m smollm2 report.txt) \
   <(kvhash --engine lmcache-mp --block 32 report.kvz)
 sed '100s/.*/1/' report.ids >other.ids
 expect 1 kvhash --explain --engine hicache --block 16 --ids report.ids other.ids
-grep -q '^part at token 99:' out || fail "explained: $(<out)"
+grep -q '^tokens: part at 99:' out || fail "explained: $(<out)"
 grep -q '^hicache .* 96 tokens hit' out || fail "explained: $(<out)"
 expect 0 kvhash --explain --engine hicache --block 16 --ids report.ids report.ids
+expect 1 kvhash --explain --engine hicache --block 16,32 --seed a,b --ids report.ids report.ids
+grep -q '^block: 16 and 32$' out || fail "explained: $(<out)"
+grep -q '^seed: a and b$' out || fail "explained: $(<out)"
+# Another dtype is another name for LMCache, and nothing that vLLM's connector would notice.
+kvconvert --to npy --dtype f16 -o half report.kv
+kvconvert --from npy -m smollm2 half >half.kv
+expect 1 kvhash --explain --engine vllm report.kv half.kv
+grep -q '^dtype: bf16 and f16$' out || fail "explained: $(<out)"
+grep -q '^vllm  .* does not notice dtype$' out || fail "explained: $(<out)"
+grep -q '^lmcache  .* kept apart by dtype$' out || fail "explained: $(<out)"
+expect 1 kvhash --explain --names m@1@0@9ab@half.data m@1@0@9ab@bfloat16@tag%x.data
+grep -q '^dtype: half and bfloat16$' out || fail "explained: $(<out)"
+expect 0 kvhash --explain --names a/m@1@0@9ab@half.data b/m@1@0@9ab@half.data
+expect 3 kvhash --explain --names report.kv half.kv
+expect 2 kvhash --names report.kv
+expect 2 kvhash --block 16,32 report.kv
 expect 2 kvhash --engine nothing report.kv
 expect 2 kvhash --text report.txt
 expect 3 kvhash --ids report.txt

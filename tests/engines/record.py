@@ -3,8 +3,9 @@
 A tiny random Llama model, the same in both: llama.state is what llama_state_seq_save_file() of
 llama-cpp-python wrote of 20 tokens without flash attention, llama_rows.state with it;
 transformers.safetensors is the DynamicCache that transformers filled, f32, saved by
-examples/transformers_cache.py. keys.json: what Python's cbor2, hashlib and blake3 make of token
-ids. versions.txt says which versions these were.
+examples/transformers_cache.py. keys.json: what Python's hashlib makes of token ids, as vLLM's
+ExampleConnector and SGLang use it; those of record_vllm.py and record_lmcache.py are the engines'
+own. versions.txt says which versions these were.
 """
 
 import hashlib
@@ -15,8 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import blake3
-import cbor2
 import llama_cpp
 import numpy as np
 import torch
@@ -45,32 +44,12 @@ def llama_state(model, path, flash):
 
 def keys():
     ids = [(i * 2654435761 >> 7) % 150000 for i in range(600)]
-
-    def sha256_cbor(value):
-        return hashlib.sha256(cbor2.dumps(value, canonical=True)).digest()
-
-    def chain(block, root, step):
-        out, before = [], root
-        for begin in range(0, len(ids) - block + 1, block):
-            before = step(before, tuple(ids[begin:begin + block]))
-            out.append(before.hex())
-        return out
-
-    def cbor_step(before, part):
-        return sha256_cbor((before, part, None))
-
-    def page(before, part):
-        return hashlib.sha256(before + struct.pack(f"<{len(part)}I", *part)).digest()
-
-    def blake(before, part):
-        return blake3.blake3(before + struct.pack(f">{len(part)}I", *part)).digest()
-
-    return {"ids": ids, "seed": "0",
-            "vllm": [hashlib.md5(np.array(ids[:512], np.int64).tobytes()).hexdigest()],
-            "vllm-blocks": chain(16, sha256_cbor("0"), cbor_step),
-            "lmcache": chain(256, sha256_cbor("0"), cbor_step),
-            "lmcache-mp": chain(256, blake3.blake3(bytes(12)).digest(), blake),
-            "hicache": chain(64, b"", page)}
+    pages, before = [], b""
+    for begin in range(0, len(ids) - 63, 64):
+        part = ids[begin:begin + 64]
+        before = hashlib.sha256(before + struct.pack(f"<{len(part)}I", *part)).digest()
+        pages.append(before.hex())
+    return {"ids": ids, "vllm": [hashlib.md5(np.array(ids[:512], np.int64).tobytes()).hexdigest()], "hicache": pages}
 
 
 def main():
@@ -96,7 +75,7 @@ def main():
         for name, flash in (("llama.state", False), ("llama_rows.state", True)):
             llama_state(llama, folder / name, flash)
     (folder / "keys.json").write_text(json.dumps(keys()) + "\n")
-    packages = ("llama-cpp-python", "transformers", "torch", "safetensors", "cbor2", "blake3")
+    packages = ("llama-cpp-python", "transformers", "torch", "safetensors")
     (folder / "versions.txt").write_text("Made by tests/engines/record.py with\n" + "".join(
         f"{name} {importlib.metadata.version(name)}\n" for name in packages))
 

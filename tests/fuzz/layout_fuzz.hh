@@ -2,6 +2,7 @@
 // A file of another program from anywhere: a whole cache of the model's shape, or a clear refusal.
 
 #include "kv/convert/convert.hh"
+#include "kv/convert/engine_keys.hh"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,14 +12,20 @@
 
 namespace kv {
 
-inline void import_any(const char* layout, const std::string& path, std::int64_t block = 0) {
+inline void import_any(const char* layout, const std::string& path, std::int64_t block = 0,
+                       std::optional<std::vector<std::int32_t>> tokens = std::nullopt) {
   ImportOptions import;
   import.model = {"tiny", "llama", std::string(32, 'a'), "", "", ""};
   import.layers = {{ 0, {1, 4, 2, 0, {}}, 0 }};
   import.vocab = 1 << 20;
   import.id = "fuzz";
+  if (tokens) {  // only equal dimensions have stores
+    import.layers[0].geometry.v_dim = 4;
+    import.tokens = std::move(tokens);
+  }
   LayoutOptions options;
-  if (block > 0) options.blocks = BlockOptions{.tokens = block, .cpu = true};
+  if (import.tokens) options.store = StoreOptions{.model_name = "m"};
+  if (block > 0) options.blocks = BlockOptions{.tokens = block};
   try {
     Output nowhere = Output::from_fd(Fd(open("/dev/null", O_WRONLY)), "null");
     import_cache(path, layout_by_name(layout), options, import, nowhere);

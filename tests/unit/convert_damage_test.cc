@@ -29,7 +29,7 @@ enum class Outcome { kRead, kRefused };
 
 Outcome import(const Case& at, const Folder& folder) {
   LayoutOptions options;
-  if (layout_by_name(at.layout).blocks) options.blocks = BlockOptions{.tokens = 4, .cpu = true};
+  if (layout_by_name(at.layout).blocks) options.blocks = BlockOptions{.tokens = 4};
   try {
     import_from(at.layout, at.path, folder / "b.kv", import_of(meta(8, DType::kF32)), options);
   } catch (const Error& error) {
@@ -43,7 +43,7 @@ Outcome import(const Case& at, const Folder& folder) {
 std::vector<Case> cases(const Folder& folder) {
   write_cache(folder / "a.kv", meta(8, DType::kF32), ids(8));
   LayoutOptions blocks;
-  blocks.blocks = BlockOptions{.tokens = 4, .cpu = true};
+  blocks.blocks = BlockOptions{.tokens = 4};
   export_to("npy", folder / "a.kv", folder / "npy");
   export_to("transformers", folder / "a.kv", folder / "transformers");
   export_to("llamacpp", folder / "a.kv", folder / "llamacpp");

@@ -1,7 +1,7 @@
 // Caches to other layouts and back, files that engines wrote, and the keys they look under.
 #include "convert_samples.hh"
-#include "kv/convert/engine_keys.hh"
 #include "kv/convert/ids.hh"
+#include "kv/convert/key_fields.hh"
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -24,8 +24,8 @@ struct Way {
 std::vector<Way> ways() {
   LayoutOptions plain, rows, gpu, unrotated, small;
   rows.llama = LlamaOptions{.version = 2, .columns = false};
-  small.blocks = BlockOptions{.tokens = 4, .cpu = true};
-  gpu.blocks = BlockOptions{.tokens = 4, .cpu = false};
+  small.blocks = BlockOptions{.tokens = 4};
+  gpu.blocks = BlockOptions{.tokens = 4, .backend = VllmBackend::kGpu};
   unrotated.rope = false;
   return {{"npy", DType::kF32, 1e-6, plain},           {"npy", DType::kBF16, 3e-3, plain},
           {"npy", DType::kBF16, 0, unrotated},         {"transformers", DType::kF32, 1e-6, plain},
@@ -107,7 +107,7 @@ TEST_CASE("a later position comes back, where a layout can say it") {
   later.first_position = 1;
   write_cache(folder / "a.kv", later, ids(6));
   LayoutOptions blocks;
-  blocks.blocks = BlockOptions{.tokens = 2, .cpu = true};
+  blocks.blocks = BlockOptions{.tokens = 2};
   CHECK_THROWS_AS(export_to("vllm", folder / "a.kv", folder / "out", blocks), Error);
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("whole blocks only") {
   const Folder folder;
   write_cache(folder / "a.kv", meta(11, DType::kBF16), ids(11));
   LayoutOptions options;
-  options.blocks = BlockOptions{.tokens = 4, .cpu = true};
+  options.blocks = BlockOptions{.tokens = 4};
   const ExportReport report = export_to("vllm", folder / "a.kv", folder / "out", options);
   CHECK(report.token_count == 8);
   CHECK(report.of_tokens == 11);
@@ -128,10 +128,10 @@ TEST_CASE("whole blocks only") {
 TEST_CASE("tiles of AMX there and back, in their places") {
   const Folder folder;
   Meta before = meta(32, DType::kBF16);
-  before.layers = layers(1, {1, 16, 16, 0, {}});
+  before.layers = layers(1, {1, 32, 32, 0, {}});
   write_cache(folder / "a.kv", before, ids(32));
   LayoutOptions options;
-  options.blocks = BlockOptions{.tokens = 32, .cpu = true, .amx = true};
+  options.blocks = BlockOptions{.tokens = 32, .backend = VllmBackend::kAmx};
   export_to("vllm", folder / "a.kv", folder / "out", options);
   const std::string from = only_entry(folder / "out");
   ImportOptions import = import_of(before);
@@ -140,14 +140,60 @@ TEST_CASE("tiles of AMX there and back, in their places") {
   const Cache a = read_cache(folder / "a.kv"), b = read_cache(folder / "b.kv");
   CHECK(relative_error(a.tensors[0], b.tensors[0]) < 4e-3);
   CHECK(a.tensors[1] == b.tensors[1]);
-  // V of token 5 and dimension 9 is the second of its pair, behind K's 512 elements.
+  // V of token 5 and dimension 9 is the second of its pair, behind K's 1024 elements.
   std::ifstream file(from + "/model.layers.0.self_attn.attn.safetensors", std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), {});
   std::uint16_t bits = 0;
-  std::memcpy(&bits, &bytes[bytes.size() - 2 * (512 - (5 / 2 * 32 + 9 * 2 + 1))], sizeof(bits));
-  CHECK(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16) == a.tensors[1][5 * 16 + 9]);
+  std::memcpy(&bits, &bytes[bytes.size() - 2 * (1024 - (5 / 2 * 32 + 9 * 2 + 1))], sizeof(bits));
+  CHECK(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16) == a.tensors[1][5 * 32 + 9]);
   options.blocks->tokens = 16;
   CHECK_THROWS_AS(export_to("vllm", folder / "a.kv", folder / "other", options), Error);
+}
+
+TEST_CASE("vLLM's kernels are those of the machine, and files say which") {
+  LayoutCache cache;
+  cache.layers = layers(1, {1, 64, 64, 0, {}});
+  cache.dtype = DType::kBF16;
+  CHECK(vllm_backend(cache, 128, true) == VllmBackend::kAmx);
+  CHECK(vllm_backend(cache, 128, false) == VllmBackend::kCpu);
+  CHECK(vllm_backend(cache, 16, true) == VllmBackend::kCpu);
+  cache.dtype = DType::kF32;
+  CHECK(vllm_backend(cache, 128, true) == VllmBackend::kCpu);
+
+  const Folder folder;
+  Meta before = meta(32, DType::kBF16);
+  before.layers = cache.layers;
+  write_cache(folder / "a.kv", before, ids(32));
+  ImportOptions import = import_of(before);
+  import.tokens = ids(32);
+  for (const VllmBackend backend : {VllmBackend::kCpu, VllmBackend::kAmx, VllmBackend::kGpu}) {
+    CAPTURE(vllm_backend_name(backend));
+    LayoutOptions options;
+    options.blocks = BlockOptions{.tokens = 32, .backend = backend};
+    const std::string store = folder / vllm_backend_name(backend).data();
+    CHECK(export_to("vllm", folder / "a.kv", store, options).made_for.empty());
+    // Nothing said: as the files say. Another kind or block: refused.
+    for (const VllmBackend asked : {VllmBackend::kHere, VllmBackend::kCpu, VllmBackend::kAmx}) {
+      options.blocks = BlockOptions{.tokens = 32, .backend = asked};
+      const auto read = [&] {
+        import_from("vllm", only_entry(store), folder / "b.kv", import, options);
+      };
+      if (asked == backend || asked == VllmBackend::kHere) {
+        read();
+        CHECK(read_cache(folder / "b.kv").tensors[1] == read_cache(folder / "a.kv").tensors[1]);
+      } else {
+        CHECK_THROWS_AS(read(), Error);
+      }
+    }
+    options.blocks = BlockOptions{.tokens = 16, .backend = VllmBackend::kHere};
+    CHECK_THROWS_AS(import_from("vllm", only_entry(store), folder / "b.kv", import, options),
+                    Error);
+  }
+  LayoutOptions here;
+  here.blocks = BlockOptions{.tokens = 32};
+  CHECK(!export_to("vllm", folder / "a.kv", folder / "here", here).made_for.empty());
+  here.blocks->backend = VllmBackend::kAmx;
+  CHECK_THROWS_AS(export_to("hicache", folder / "a.kv", folder / "other", here), Error);
 }
 
 TEST_CASE("stores of pages there and back") {
@@ -160,13 +206,14 @@ TEST_CASE("stores of pages there and back") {
       before.layers = layers(2, {3, 8, 8, 0, {}});
       write_cache(folder / "a.kv", before, ids(11));
       LayoutOptions options;
-      options.blocks = BlockOptions{.tokens = 4, .cpu = true};
+      options.blocks = BlockOptions{.tokens = 4};
       options.store = StoreOptions{.model_name = "org/tiny", .tp = tp};
       CHECK(export_to(layout, folder / "a.kv", folder / "store", options).token_count == 8);
       const auto count = [&] {
         std::size_t files = 0;
         for (const auto& entry : std::filesystem::directory_iterator(folder / "store")) {
-          CHECK(entry.file_size() == static_cast<std::size_t>(2 * 2 * 4 * 24 * 2 / tp));
+          const std::size_t header = layout == std::string_view("lmcache") ? 28 : 0;
+          CHECK(entry.file_size() == header + static_cast<std::size_t>(2 * 2 * 4 * 24 * 2 / tp));
           ++files;
         }
         return files;
@@ -212,7 +259,7 @@ TEST_CASE("what does not fit is refused") {
     if (layout.store) continue;  // above
     CAPTURE(layout.name);
     LayoutOptions options;
-    if (layout.blocks) options.blocks = BlockOptions{.tokens = 4, .cpu = true};
+    if (layout.blocks) options.blocks = BlockOptions{.tokens = 4};
     const std::string name(layout.name);
     CHECK_THROWS_AS(export_to(name, folder / "two.kv", folder / ("two." + name), options), Error);
     if (layout.needs_tokens) {
@@ -311,20 +358,170 @@ TEST_CASE("what llama.cpp wrote is what transformers wrote") {
   }
 }
 
-TEST_CASE("keys as the engines' libraries make them") {
-  std::ifstream file(kEngines + "keys.json");
-  const nlohmann::json golden = nlohmann::json::parse(file);
-  const auto ids_there = golden["ids"].get<std::vector<std::int32_t>>();
-  for (const KeyFamily& family : key_families()) {
-    CAPTURE(family.name);
-    const std::vector<EngineKey> keys = engine_keys(family, ids_there, family.block, "0");
-    const auto wanted = golden[std::string(family.name)].get<std::vector<std::string>>();
+TEST_CASE("keys as the engines make them") {
+  const auto read = [](const char* name) {
+    std::ifstream file(kEngines + name);
+    return nlohmann::json::parse(file);
+  };
+  const nlohmann::json plain = read("keys.json"), vllm = read("vllm_keys.json"),
+                       lmcache = read("lmcache_keys.json");
+  const auto ids_there = plain["ids"].get<std::vector<std::int32_t>>();
+  struct Golden {
+    const char* family;
+    std::int64_t block;
+    const char* seed;
+    const nlohmann::json& keys;
+  };
+  for (const Golden& golden :
+       {Golden{"vllm", 128, "", plain["vllm"]}, Golden{"hicache", 64, "", plain["hicache"]},
+        Golden{"vllm-blocks", 16, "", vllm["vllm-blocks"]},
+        Golden{"vllm-blocks", 16, "0", vllm["vllm-blocks 0"]},
+        Golden{"vllm-cbor", 16, "", vllm["vllm-cbor"]},
+        Golden{"vllm-cbor", 16, "0", vllm["vllm-cbor 0"]},
+        Golden{"lmcache", 256, "", lmcache["lmcache"]},
+        Golden{"lmcache", 16, "0", lmcache["lmcache 16"]},
+        Golden{"lmcache-mp", 256, "", lmcache["lmcache-mp"]}}) {
+    CAPTURE(golden.family);
+    CAPTURE(golden.block);
+    const KeyFamily& family = key_family_by_name(golden.family);
+    const std::vector<EngineKey> keys = engine_keys(family, ids_there, golden.block, golden.seed);
+    const auto wanted = golden.keys.get<std::vector<std::string>>();
     REQUIRE(keys.size() == wanted.size());
     for (std::size_t i = 0; i < keys.size(); ++i) CHECK(keys[i].key == wanted[i]);
-    CHECK(keys.back().tokens == 600 / family.block * family.block);
-    CHECK(engine_keys(family, ids(family.block - 1), family.block, "0").empty());
-    // One more token changes nothing of what is whole; another seed all, where there is one.
-    CHECK((engine_keys(family, ids_there, family.block, "1") == keys) == !family.seeded);
+    CHECK(keys.back().tokens == 600 / golden.block * golden.block);
+    CHECK(engine_keys(family, ids(golden.block - 1), golden.block, "").empty());
+    // Another seed changes all, where there is one.
+    CHECK((engine_keys(family, ids_there, golden.block, "other") == keys) == !family.seeded());
+  }
+}
+
+// What the classes of vLLM that name files and hand out pages made of a cache, and those of LMCache
+// that name files and describe chunks, is what kvconvert makes of it.
+TEST_CASE("stores as the engines' own classes have them") {
+  const Folder folder;
+  Meta tiny;
+  tiny.model = {"tiny", "llama", std::string(32, 'a'), "", "", ""};
+  tiny.layers = layers(3, {2, 16, 16, 0, {}});
+  ImportOptions import = import_of(tiny);
+  import_from("transformers", kEngines + "vllm_tier.safetensors", folder / "a.kv", import);
+  const Cache wanted = read_cache(folder / "a.kv");
+  struct Store {
+    const char *layout, *folder;
+    int tp;
+    std::int64_t tokens;
+  };
+  for (const Store& store :
+       {Store{"vllm-tier", "vllm_tier", 2, 32}, Store{"lmcache", "lmcache_fs", 2, 32},
+        Store{"lmcache-gds", "lmcache_gds", 1, 16}}) {
+    CAPTURE(std::string(store.layout));
+    LayoutOptions options;
+    options.blocks = BlockOptions{.tokens = 16};
+    options.store = StoreOptions{.model_name = "org/tiny", .tp = store.tp};
+    import.tokens = wanted.tokens;
+    import_from(store.layout, kEngines + store.folder, folder / "b.kv", import, options);
+    const Cache found = read_cache(folder / "b.kv");
+    REQUIRE(found.meta.token_count == store.tokens);
+    for (std::size_t i = 0; i < found.tensors.size(); ++i) {
+      CAPTURE(i);
+      const auto begin = wanted.tensors[i].begin();
+      CHECK(std::vector(begin, begin + store.tokens * 32) == found.tensors[i]);
+    }
+    // Out again: the same names, headers and descriptions; keys are turned back and forth.
+    const std::string out = folder / store.folder;
+    export_to(store.layout, folder / "b.kv", out, options);
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(kEngines + store.folder)) {
+      const std::string name =
+          std::filesystem::relative(entry.path(), kEngines + store.folder).string();
+      if (!entry.is_regular_file() || name.ends_with("7314f3cefde4/config.json")) continue;
+      CAPTURE(name);
+      REQUIRE(std::filesystem::exists(out + "/" + name));
+      CHECK(std::filesystem::file_size(out + "/" + name) == entry.file_size());
+      const auto bytes_of = [](const std::string& path) {
+        std::ifstream file(path, std::ios::binary);
+        return std::string((std::istreambuf_iterator<char>(file)), {});
+      };
+      const std::string a = bytes_of(entry.path()), b = bytes_of(out + "/" + name);
+      const std::string_view layout = store.layout;
+      if (layout == "lmcache") CHECK(a.substr(0, 28) == b.substr(0, 28));
+      if (name.ends_with(".json")) CHECK(a == b);
+      if (layout == "lmcache-gds") {  // Python puts blanks into JSON
+        CHECK(a.substr(0, 8) == b.substr(0, 8));
+        CHECK(nlohmann::json::parse(a.substr(8, 4088)) == nlohmann::json::parse(b.substr(8, 4088)));
+      }
+    }
+    import_from(store.layout, out, folder / "c.kv", import, options);
+    const Cache again = read_cache(folder / "c.kv");
+    for (std::size_t i = 0; i < found.tensors.size(); ++i) {
+      CHECK(relative_error(found.tensors[i], again.tensors[i]) <= (i % 2 == 0 ? 4e-3 : 0));
+    }
+  }
+  // Of one worker vLLM names another folder.
+  LayoutOptions options;
+  options.blocks = BlockOptions{.tokens = 16};
+  options.store = StoreOptions{.model_name = "org/tiny"};
+  export_to("vllm-tier", folder / "a.kv", folder / "one", options);
+  CHECK(std::filesystem::exists(folder / "one/org_tiny_7314f3cefde4_r0"));
+}
+
+TEST_CASE("what of two prompts and of two names differs") {
+  const Folder folder;
+  const auto prompt = [](std::int64_t tokens, DType dtype) {
+    KeyedPrompt one{"a", ids(tokens), meta(tokens, dtype), 0, ""};
+    return one;
+  };
+  const auto fields = [](const KeyedPrompt& a, const KeyedPrompt& b) {
+    std::string all;
+    for (const KeyDifference& one : key_differences(a, b)) all += std::string(one.field) + " ";
+    return all;
+  };
+  const KeyedPrompt a = prompt(600, DType::kBF16);
+  KeyedPrompt b = a;
+  CHECK(fields(a, b).empty());
+  b.meta->dtype = DType::kF16;
+  b.block = 32;
+  b.seed = "7";
+  CHECK(fields(a, b) == "dtype block seed ");
+  b = a;
+  b.meta->model.fingerprint = std::string(32, 'c');
+  b.meta->layers.pop_back();
+  CHECK(fields(a, b) == "model layout ");
+  // The folder of vLLM's connector shows neither; LMCache's names have the model.
+  const KeyHits blind = key_hits(key_family_by_name("vllm"), a, b, key_differences(a, b));
+  CHECK(blind.tokens == 512);
+  CHECK(blind.unnoticed.size() == 2);
+  const KeyHits apart = key_hits(key_family_by_name("lmcache"), a, b, key_differences(a, b));
+  CHECK(apart.tokens == 0);
+  CHECK(apart.kept_apart == std::vector<std::string_view>{"model"});
+  b = a;
+  b.block = 8;
+  CHECK(key_hits(key_family_by_name("hicache"), a, b, key_differences(a, b)).keys == 0);
+
+  using Parts = std::vector<NamePart>;
+  CHECK(store_name_parts("x/org-SEP-tiny@2@1@9ab@bfloat16@user%7.data") ==
+        Parts{{"engine", "lmcache"},
+              {"model", "org-SEP-tiny"},
+              {"device", "1 of 2"},
+              {"hash", "9ab"},
+              {"dtype", "bfloat16"},
+              {"tag user", "7"}});
+  CHECK(store_name_parts("org-SEP-tiny@0x04010201@0@ff@secret.data").back() ==
+        NamePart{"salt", "secret"});
+  const std::string hash(64, 'e');
+  CHECK(store_name_parts(hash + "_org-my_model_0_2.bin") == Parts{{"engine", "hicache"},
+                                                                  {"model", "org-my_model"},
+                                                                  {"device", "0 of 2"},
+                                                                  {"hash", hash}});
+  CHECK(store_name_parts("s/org_tiny_7314f3cefde4_r0/eee/ee_g0/" + hash + ".bin") ==
+        Parts{{"engine", "vllm-tier"},
+              {"model", "org_tiny"},
+              {"settings (config.json)", "7314f3cefde4"},
+              {"device", "0"},
+              {"group", "0"},
+              {"hash", hash}});
+  for (const char* bad : {"", "/", "report.kv", "a@b", "_r0/a/b/c", "%", "a_b_c_d"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(store_name_parts(bad), Error);
   }
 }
 
