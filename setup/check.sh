@@ -12,6 +12,12 @@ export UBSAN_OPTIONS=print_stacktrace=1 CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LE
 
 failed=0
 results=()
+run_tests() { # NAME OPTIONS: tests of $build
+  local report=$build/$1.xml
+  rm -f "$report"
+  ctest --test-dir "$build" --output-on-failure --no-tests=error --output-junit "$report" "${@:2}" || failed=1
+  results+=("$report")
+}
 for preset in "$@"; do
   build=$root/build
   [ "$preset" = release ] || build=$root/build-$preset
@@ -19,10 +25,9 @@ for preset in "$@"; do
   cmake --preset "$preset" "${launcher[@]}" >"$build.log" || { cat "$build.log"; exit 1; }
   cmake --build "$build"
   say "$preset: built in $((SECONDS - began)) s"
-  rm -f "$build/results.xml"
-  ctest --test-dir "$build" --output-on-failure --no-tests=error \
-    --output-junit "$build/results.xml" || failed=1
-  results+=("$build/results.xml")
+  run_tests tests --exclude-regex '^fuzz\.run'
+  # These end by the clock: twice as many as there are cores take half as long, and try half as much.
+  [ "$preset" != fuzz ] || run_tests fuzzers --tests-regex '^fuzz\.run' --parallel $((2 * CTEST_PARALLEL_LEVEL))
 done
 "$python" - "${results[@]}" <<'PYTHON' || failed=1
 import sys
