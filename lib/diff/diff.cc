@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 
 namespace kv {
@@ -134,6 +135,8 @@ void DiffSums::add(std::span<const float> a, std::span<const float> b) {
     a2 += x * x;
     b2 += y * y;
     ab += x * y;
+    // Also what is no number, or none that can be subtracted.
+    if (std::bit_cast<std::uint32_t>(a[i]) == std::bit_cast<std::uint32_t>(b[i])) continue;
     d2 += (x - y) * (x - y);
     const float distance = std::fabs(a[i] - b[i]);
     if (!(distance <= most)) most = distance;  // and stays NaN

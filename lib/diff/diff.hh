@@ -2,8 +2,9 @@
 // How far two KV caches of the same tokens are apart, tensor by tensor: what compression, blending
 // or sharing did to a cache, and where.
 //
-// The relative L2 error of b against a is |a - b| / |a|, 0 where both are 0; the cosine is that of
-// the angle between them; both over all values of a row of the report. NaN anywhere makes them NaN.
+// The relative L2 error of b against a is |a - b| / |a|, 0 where they are the same; the cosine is
+// that of the angle between them; both over all values of a row of the report. Values of the same
+// bits do not differ, whatever they are; else NaN makes these NaN.
 // Keys are compared as the files hold them, without RoPE: the rotation is an isometry, so that
 // their errors are those of the rotated keys.
 

@@ -132,6 +132,9 @@ TEST_CASE("zeros, and values that are no numbers") {
   CHECK(first(one, zero).rel_l2() == 1);
   CHECK(std::isnan(first(one, nan).rel_l2()));
   CHECK(std::isnan(first(one, nan).most));
+  CHECK(first(nan, nan).rel_l2() == 0);
+  CHECK(first(nan, nan).most == 0);
+  CHECK(diff(nan.path(), nan.path(), {.max_rel_l2 = 0, .max_token = 0}).offence.empty());
   CHECK_FALSE(diff(one.path(), nan.path(), {.max_token = 9}).offence.empty());
 }
 
