@@ -20,18 +20,21 @@ class Counting {
       : meta_(meta), options_(options), place_(place) {}
 
   void add(const PairedRows& rows) {
-    const std::int64_t width = rows.heads * rows.dim;
-    for (std::int64_t t = 0; t < rows.tile.token_count; ++t) {
-      const auto at = static_cast<std::size_t>(t * width);
-      const auto a = rows.a.subspan(at, static_cast<std::size_t>(width));
-      const auto b = rows.b.subspan(at, static_cast<std::size_t>(width));
-      add_token(rows, static_cast<std::int64_t>(rows.tile.token_begin) + t, a, b);
+    const Key key{rows.tile.layer, rows.tile.kind};
+    const Rows into{rows_of(tensors_, key, 1).front(), rows_of(parts_, key, parts_in(rows)),
+                    rows_of(heat_, key, options_.heat_columns),
+                    options_.by == DiffBy::kToken ? &of_tokens(key.second) : nullptr};
+    const auto width = static_cast<std::size_t>(rows.heads * rows.dim);
+    for (std::size_t t = 0; t < rows.tile.token_count; ++t) {
+      add_token(into, static_cast<std::int64_t>(rows.tile.token_begin + t),
+                rows.a.subspan(t * width, width), rows.b.subspan(t * width, width));
     }
   }
 
   DiffMember finish() {
     DiffMember member{.meta = meta_};
-    for (auto& [key, row] : tensors_) {
+    for (const auto& [key, rows] : tensors_) {
+      const DiffRow& row = rows.front();
       const double error = row.sums.rel_l2();
       if (options_.max_rel_l2 && !(error <= *options_.max_rel_l2)) {
         offend(fmt::format("layer {} {}: relative L2 {:.3g} is over {}", key.first,
@@ -42,12 +45,14 @@ class Counting {
       total.tokens += row.tokens;
       total.over += row.over;
     }
-    if (options_.by == DiffBy::kLayer) {
-      for (auto& [key, row] : tensors_) member.rows.push_back(row);
-    } else {
-      for (auto& [key, row] : parts_) member.rows.push_back(row);
+    const auto append = [](std::vector<DiffRow>& to, const ByTensor& from) {
+      for (const auto& [key, rows] : from) to.insert(to.end(), rows.begin(), rows.end());
+    };
+    append(member.rows, options_.by == DiffBy::kLayer ? tensors_ : parts_);
+    append(member.heat, heat_);
+    for (std::size_t t = 0; t < static_cast<std::size_t>(meta_.token_count); ++t) {
+      for (const auto& [kind, rows] : tokens_) member.rows.push_back(rows[t]);
     }
-    for (auto& [key, row] : heat_) member.heat.push_back(row);
     return member;
   }
 
@@ -55,50 +60,55 @@ class Counting {
 
  private:
   using Key = std::pair<std::uint32_t, format::Kind>;
+  using ByTensor = std::map<Key, std::vector<DiffRow>>;
+  // Where a tensor's tokens count; none is empty where it is not asked for.
+  struct Rows {
+    DiffRow& tensor;
+    std::vector<DiffRow>&parts, &heat;
+    std::vector<DiffRow>* tokens;
+  };
 
-  void add_token(const PairedRows& rows, std::int64_t token, std::span<const float> a,
+  std::int64_t parts_in(const PairedRows& rows) const {
+    if (options_.by == DiffBy::kHead) return rows.heads;
+    return options_.by == DiffBy::kChannel ? rows.heads * rows.dim : 0;
+  }
+
+  static std::vector<DiffRow>& rows_of(ByTensor& all, const Key& key, std::int64_t count) {
+    std::vector<DiffRow>& rows = all[key];
+    while (std::ssize(rows) < count) rows.push_back({key.first, key.second, std::ssize(rows)});
+    return rows;
+  }
+
+  std::vector<DiffRow>& of_tokens(format::Kind kind) {
+    std::vector<DiffRow>& rows = tokens_[kind];
+    while (std::ssize(rows) < meta_.token_count) {
+      rows.push_back({std::nullopt, kind, std::ssize(rows)});
+    }
+    return rows;
+  }
+
+  void add_token(const Rows& into, std::int64_t token, std::span<const float> a,
                  std::span<const float> b) {
-    const Key key{rows.tile.layer, rows.tile.kind};
     DiffSums sums;
     sums.add(a, b);
-    DiffRow& tensor = tensors_.try_emplace(key, DiffRow{key.first, key.second}).first->second;
+    DiffRow& tensor = into.tensor;
     tensor.sums.add(sums);
     ++tensor.tokens;
     const double error = sums.rel_l2();
     if (!(error <= options_.bound)) ++tensor.over;
     if (options_.max_token && !(error <= *options_.max_token)) {
-      offend(fmt::format("layer {} {} token {}: relative L2 {:.3g} is over {}", key.first,
-                         kind_text(key.second), token, error, *options_.max_token));
+      offend(fmt::format("layer {} {} token {}: relative L2 {:.3g} is over {}", *tensor.layer,
+                         kind_text(tensor.kind), token, error, *options_.max_token));
     }
-    if (options_.heat_columns > 0) {
-      const std::int64_t column =
-          token * options_.heat_columns / std::max<std::int64_t>(1, meta_.token_count);
-      part_of(heat_, key.first, key.second, column).sums.add(sums);
+    if (!into.heat.empty()) {
+      const std::int64_t column = token * options_.heat_columns / meta_.token_count;
+      into.heat[static_cast<std::size_t>(column)].sums.add(sums);
     }
-    switch (options_.by) {
-      case DiffBy::kLayer:
-        return;
-      case DiffBy::kToken:
-        part_of(parts_, std::nullopt, key.second, token).sums.add(sums);
-        return;
-      case DiffBy::kHead:
-      case DiffBy::kChannel: {
-        const std::int64_t step = options_.by == DiffBy::kHead ? rows.dim : 1;
-        for (std::int64_t i = 0; i * step < std::ssize(a); ++i) {
-          const auto first = static_cast<std::size_t>(i * step);
-          part_of(parts_, key.first, key.second, i)
-              .sums.add(a.subspan(first, static_cast<std::size_t>(step)),
-                        b.subspan(first, static_cast<std::size_t>(step)));
-        }
-      }
+    if (into.tokens) (*into.tokens)[static_cast<std::size_t>(token)].sums.add(sums);
+    const std::size_t step = into.parts.empty() ? 0 : a.size() / into.parts.size();
+    for (std::size_t i = 0; i < into.parts.size(); ++i) {
+      into.parts[i].sums.add(a.subspan(i * step, step), b.subspan(i * step, step));
     }
-  }
-
-  using Parts = std::map<std::tuple<std::int64_t, format::Kind, std::int64_t>, DiffRow>;
-  static DiffRow& part_of(Parts& parts, std::optional<std::uint32_t> layer, format::Kind kind,
-                          std::int64_t index) {
-    const std::int64_t first = layer ? std::int64_t{*layer} : index;
-    return parts.try_emplace({first, kind, index}, DiffRow{layer, kind, index}).first->second;
   }
 
   static DiffRow& total_of(DiffMember& member, format::Kind kind) {
@@ -115,8 +125,8 @@ class Counting {
   const Meta& meta_;
   const DiffOptions& options_;
   std::string place_, offence_;
-  std::map<Key, DiffRow> tensors_;
-  Parts parts_, heat_;
+  ByTensor tensors_, parts_, heat_;
+  std::map<format::Kind, std::vector<DiffRow>> tokens_;
 };
 
 }  // namespace

@@ -8,7 +8,8 @@ namespace kv {
 namespace {
 
 constexpr std::int64_t kGroup = 10;  // tokens that share an anchor: CacheGen, section 5.2
-constexpr int kMost = 15;            // its public code's levels: -15 to 15
+constexpr float kMost = 15;          // its public code's levels: -15 to 15
+constexpr std::size_t kLevels = 31;
 
 double entropy(std::span<const std::uint64_t> counts) {
   double all = 0, bits = 0;
@@ -42,9 +43,8 @@ class TensorStatistics {
         channel.deltas += delta;
         channel.delta_squares += delta * delta;
       }
-      const float level = std::clamp(std::nearbyint(row[c] * scale), -15.0f, 15.0f);
-      if (level == level)
-        ++channel.counts[static_cast<std::size_t>(static_cast<int>(level) + kMost)];
+      const float level = std::clamp(std::nearbyint(row[c] * scale), -kMost, kMost);
+      if (level == level) ++channel.counts[static_cast<std::size_t>(level + kMost)];
     }
     ++tokens_;
     if (!anchors) ++delta_tokens_;
@@ -52,7 +52,7 @@ class TensorStatistics {
 
   StatisticsRow finish(std::uint32_t layer, format::Kind kind) const {
     StatisticsRow row{layer, kind};
-    std::array<std::uint64_t, 2 * kMost + 1> all{};
+    std::array<std::uint64_t, kLevels> all{};
     for (const Channel& channel : channels_) {
       row.variance += variance(channel.sum, channel.squares, tokens_);
       row.delta_variance += variance(channel.deltas, channel.delta_squares, delta_tokens_);
@@ -70,7 +70,7 @@ class TensorStatistics {
  private:
   struct Channel {
     double sum = 0, squares = 0, deltas = 0, delta_squares = 0;
-    std::array<std::uint64_t, 2 * kMost + 1> counts{};
+    std::array<std::uint64_t, kLevels> counts{};
   };
   static double variance(double sum, double squares, std::int64_t count) {
     if (count == 0) return 0;
