@@ -47,10 +47,8 @@ runs() {
   done | sort -n | awk '{ n[NR] = $1 / 1e3 } END { printf "%.0f", n[int((NR + 1) / 2)] }'
 }
 kvencode -q -l 2 "$file" -o small.kvz
-tokens=$(kvinfo --json "$file" | tr ',' '\n' | sed -n 's/.*"token_count": *\([0-9]*\).*/\1/p' | head -1)
-of_text=$(kvprefill -q -m smollm2 text.txt | kvinfo --json | tr ',' '\n' |
-  sed -n 's/.*"token_count": *\([0-9]*\).*/\1/p' | head -1)
-head -c $(($(wc -c <text.txt) * tokens / of_text)) text.txt >same.txt
+tokens=$(kvinfo --tokens "$file" | wc -l)
+"$root/bench/text.sh" "$tokens" >same.txt
 echo x >one.txt
 rounds=3
 load=$(runs kvprefill -q -m smollm2 one.txt)

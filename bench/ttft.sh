@@ -13,10 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# The example's text over and over, cut where it has about 4,096 tokens.
-for _ in 1 2 3; do cat "$root/examples/data/report.txt"; done >long.txt
-tokens=$(kvprefill -q -m smollm2 long.txt | kvinfo --json | tr ',' '\n' | sed -n 's/.*"token_count": *\([0-9]*\).*/\1/p' | head -1)
-head -c $(($(wc -c <long.txt) * 4096 / tokens)) long.txt >text.txt
+"$root/bench/text.sh" 4096 >text.txt
 kvprefill -q -m smollm2 text.txt -o text.kv
 kvencode --lossless text.kv -o lossless.kvz
 question='Question: Who was the engineer of the lighthouse? Answer:'

@@ -15,9 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-for _ in 1 2 3; do cat "$root/examples/data/report.txt"; done >long.txt
-tokens=$(kvprefill -q -m smollm2 long.txt | kvinfo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["members"][0]["meta"]["token_count"])')
-head -c $(($(wc -c <long.txt) * 4096 / tokens)) long.txt >text
+"$root/bench/text.sh" 4096 >text
 kvprefill -q -m smollm2 --importance text -o bf16
 kvencode --lossless bf16 -o lossless
 for level in 1 2 3; do kvencode -l $level bf16 -o level-$level; done
