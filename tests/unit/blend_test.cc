@@ -1,4 +1,4 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include "error_kind.hh"
 #include "kv/blend/fuse.hh"
 #include "kv/blend/verify.hh"
 #include "random_checkpoint.hh"
@@ -15,17 +15,6 @@ using namespace kv;
 namespace {
 
 using Slots = std::vector<std::int64_t>;
-
-template <typename F>
-ErrorKind kind_of(F&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.kind();
-  }
-  FAIL("nothing was thrown");
-  return ErrorKind::kNo;
-}
 
 std::vector<float> rows_of(const KvCache& cache, std::int64_t layer, CachePart part,
                            std::int64_t first, std::int64_t count) {

@@ -1,5 +1,4 @@
 // The vectors under kvconvert: the bits of the plain loops, whatever the machine has.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "kv/container/rope.hh"
 #include "kv/convert/float_rows.hh"
 #include "kv/convert/transpose.hh"

@@ -1,5 +1,6 @@
 #include "kv/model/model.hh"
 
+#include "error_kind.hh"
 #include "random_checkpoint.hh"
 
 #include <ATen/core/Tensor.h>
@@ -101,17 +102,6 @@ const RandomShape kKernelShape{.hidden = 64,
                                .window = 33,
                                .bias = true,
                                .qk_norm = true};
-
-template <typename F>
-ErrorKind kind_of(F&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.kind();
-  }
-  FAIL("nothing was thrown");
-  return ErrorKind::kNo;
-}
 
 }  // namespace
 
