@@ -3,6 +3,7 @@ kv_fuzz(rans LIBS kv_kernels)
 kv_test(bf16_attention LIBS kv_kernels)
 kv_test(bf16_product LIBS kv_kernels)
 kv_test(epilogue LIBS kv_kernels)
+kv_test(f32_product LIBS kv_kernels)
 kv_test(int8_dot LIBS kv_kernels)
 kv_test(rebuild LIBS kv_kernels)
 

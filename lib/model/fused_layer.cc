@@ -85,17 +85,20 @@ class Fused {
         return;
       }
     }
-    const at::Tensor attended = call_.weights.output(raw);
     const RowOps<T>& ops = row_ops<T>();
     const std::int64_t width = hidden.size(1), inner = call_.config.intermediate;
     float* sum = hidden.mutable_data_ptr<float>();
-    const auto add = [&](const at::Tensor& rows, std::int64_t i) {
-      ops.add(rows.const_data_ptr<T>() + i * width, width, sum + i * width);
+    const auto add = [&](const Linear& linear, const at::Tensor& rows) {
+      if (linear.add_f32(rows, hidden)) return;
+      const at::Tensor out = linear(rows);
+      each_row([&](std::int64_t i) {
+        ops.add(out.const_data_ptr<T>() + i * width, width, sum + i * width);
+      });
     };
+    add(call_.weights.output, raw);
     const at::Tensor normed = at::empty({rows_, width}, options_);
     const float* weight = call_.weights.mlp_norm.const_data_ptr<float>();
     each_row([&](std::int64_t i) {
-      add(attended, i);
       ops.rms_norm(sum + i * width, weight, call_.config.rms_epsilon, width,
                    normed.mutable_data_ptr<T>() + i * width);
     });
@@ -105,8 +108,7 @@ class Fused {
       const T* gate = gate_up.const_data_ptr<T>() + i * 2 * inner;
       ops.silu_mul(gate, gate + inner, inner, act.mutable_data_ptr<T>() + i * inner);
     });
-    const at::Tensor down = call_.weights.down(act);
-    each_row([&](std::int64_t i) { add(down, i); });
+    add(call_.weights.down, act);
   }
 
  private:

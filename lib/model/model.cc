@@ -90,9 +90,9 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, const ModelOpti
     const at::ScalarType type = choose_type(options.compute, device);
     state->fused = !options.plain_ops && fused_supported(type, device);
     state->placement = {type, device, state->fused};
-    // Without AMX oneDNN's products are as good.
+    // In bf16 without AMX oneDNN's products are as good.
     state->placement.by_kernels =
-        state->fused && type == at::kBFloat16 && product_target() == ProductTarget::kAmx;
+        state->fused && (type == at::kFloat || product_target() == ProductTarget::kAmx);
     const auto& table = checkpoint.weight("model.embed_tokens.weight").shape;
     if (table != std::vector{state->config.vocab, state->config.hidden}) {
       fail_input("{}: the embedding matrix is not {} x {}", checkpoint.path(), state->config.vocab,

@@ -90,8 +90,9 @@ at::Tensor load_matrix(const Checkpoint& checkpoint, const std::vector<Part>& pa
 
 // Sixteen outputs at a time from the file to where they stay, by all threads: a matrix in between
 // costs as much again.
-Bf16Matrix load_packed(const Checkpoint& checkpoint, const std::vector<Part>& parts,
-                       std::int64_t height, std::int64_t width, bool paired) {
+template <typename Matrix>
+void pack_parts(const Checkpoint& checkpoint, const std::vector<Part>& parts, Matrix& matrix) {
+  const std::int64_t height = matrix.outputs(), width = matrix.inputs();
   std::vector<const WeightView*> tensors;
   for (const Part& part : parts) {
     const WeightView& weight = checkpoint.weight(part.name + ".weight");
@@ -99,13 +100,13 @@ Bf16Matrix load_packed(const Checkpoint& checkpoint, const std::vector<Part>& pa
     check_height(checkpoint, weight.name, weight.count() / width, part.rows);
     tensors.push_back(&weight);
   }
-  Bf16Matrix matrix(height, width, paired);
-  constexpr std::int64_t kRows = Bf16Matrix::kPackOutputs;
+  constexpr std::int64_t kRows = Matrix::kPackOutputs;
+  const std::int64_t groups = (height + kRows - 1) / kRows;
   const std::int64_t step = std::max<std::int64_t>(1, kChunkValues / (kRows * width));
-  parallel_ranges(height / kRows, step, [&](std::int64_t begin, std::int64_t end) {
+  parallel_ranges(groups, step, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> rows(static_cast<std::size_t>(kRows * width));
     for (std::int64_t group = begin; group < end; ++group) {
-      const std::int64_t first = group * kRows, last = first + kRows;
+      const std::int64_t first = group * kRows, last = std::min(height, first + kRows);
       std::int64_t part_begin = 0;
       for (std::size_t i = 0; i < parts.size(); part_begin += parts[i++].rows) {
         const std::int64_t from = std::max(first, part_begin);
@@ -116,10 +117,16 @@ Bf16Matrix load_packed(const Checkpoint& checkpoint, const std::vector<Part>& pa
             std::span(rows).subspan(static_cast<std::size_t>((from - first) * width),
                                     static_cast<std::size_t>((to - from) * width)));
       }
-      matrix.pack(first, rows);
+      matrix.pack(first, std::span(rows).first(static_cast<std::size_t>((last - first) * width)));
     }
   });
-  return matrix;
+}
+
+// Panels [begin, end) at a time, shared among the threads.
+template <typename F>
+void each_panels(std::int64_t panels, const F& body) {
+  const std::int64_t parts = kPartsOfThread * at::get_num_threads();
+  parallel_ranges(panels, (panels + parts - 1) / parts, body);
 }
 
 at::Tensor load_bias(const Checkpoint& checkpoint, const std::vector<Part>& parts,
@@ -144,9 +151,12 @@ Linear::Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std
     : packed_(placement.packed) {
   std::int64_t height = 0;
   for (const Part& part : parts) height += part.rows;
-  const bool by_kernels = placement.by_kernels && Bf16Matrix::fits(height, width);
-  if (by_kernels) {
-    matrix_.emplace(load_packed(checkpoint, parts, height, width, paired));
+  const bool is_f32 = placement.type == at::kFloat;
+  const bool by_kernels = placement.by_kernels && (is_f32 || Bf16Matrix::fits(height, width));
+  if (by_kernels && is_f32) {
+    pack_parts(checkpoint, parts, f32_.emplace(height, width));
+  } else if (by_kernels) {
+    pack_parts(checkpoint, parts, matrix_.emplace(height, width, paired));
   } else {
     weight_ = load_matrix(checkpoint, parts, width, placement.type);
     weight_ = packed_ ? pack_weight().call(weight_, std::nullopt) : weight_.to(placement.device);
@@ -159,6 +169,11 @@ Linear::Linear(const Checkpoint& checkpoint, const std::vector<Part>& parts, std
 
 at::Tensor Linear::operator()(const at::Tensor& rows) const {
   if (!packed_) return at::linear(rows, weight_, bias_);
+  if (f32_) {
+    at::Tensor out = at::empty({rows.size(0), f32_->outputs()}, rows.options());
+    multiply(rows, F32End::kStore, out);
+    return out;
+  }
   if (!matrix_) {
     return packed_linear().call(rows, weight_, bias_, "none",
                                 c10::List<std::optional<at::Scalar>>(), std::nullopt);
@@ -188,11 +203,27 @@ void Linear::multiply(const c10::BFloat16* x, std::int64_t rows, ProductEnd end,
                             .end = end,
                             .out = out,
                             .out_stride = end == ProductEnd::kSiluMul ? outputs / 2 : outputs};
-  const std::int64_t panels = matrix_->panels();
-  const std::int64_t parts = kPartsOfThread * at::get_num_threads();
-  parallel_ranges(panels, (panels + parts - 1) / parts, [&](std::int64_t begin, std::int64_t end_) {
-    bf16_product(product, begin, end_);
-  });
+  each_panels(matrix_->panels(),
+              [&](std::int64_t begin, std::int64_t end_) { bf16_product(product, begin, end_); });
+}
+
+bool Linear::add_f32(const at::Tensor& rows, at::Tensor& sums) const {
+  if (f32_) multiply(rows, F32End::kAdd, sums);
+  return f32_.has_value();
+}
+
+void Linear::multiply(const at::Tensor& rows, F32End end, at::Tensor& out) const {
+  const at::Tensor x = rows.contiguous();
+  const F32Product product{.weights = *f32_,
+                           .x = x.const_data_ptr<float>(),
+                           .x_stride = f32_->inputs(),
+                           .rows = x.size(0),
+                           .bias = bias_ ? bias_->const_data_ptr<float>() : nullptr,
+                           .end = end,
+                           .out = out.mutable_data_ptr<float>(),
+                           .out_stride = f32_->outputs()};
+  each_panels(f32_->panels(),
+              [&](std::int64_t begin, std::int64_t end_) { f32_product(product, begin, end_); });
 }
 
 at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std::int64_t width,
@@ -210,14 +241,16 @@ LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer, const 
   const std::int64_t query_width = config.query_heads * geometry.k_dim;
   const std::int64_t value_width = config.query_heads * geometry.v_dim;
   Placement placement = wanted;
-  placement.by_kernels =
-      wanted.by_kernels &&
-      Bf16Matrix::fits(query_width + geometry.kv_heads * (geometry.k_dim + geometry.v_dim),
-                       config.hidden) &&
-      Bf16Matrix::fits(config.hidden, value_width) &&
-      Bf16Matrix::fits(2 * config.intermediate, config.hidden) &&
-      Bf16Matrix::fits(config.hidden, config.intermediate);
-  weights.by_kernels = placement.by_kernels;
+  if (placement.type == at::kBFloat16) {
+    placement.by_kernels =
+        placement.by_kernels &&
+        Bf16Matrix::fits(query_width + geometry.kv_heads * (geometry.k_dim + geometry.v_dim),
+                         config.hidden) &&
+        Bf16Matrix::fits(config.hidden, value_width) &&
+        Bf16Matrix::fits(2 * config.intermediate, config.hidden) &&
+        Bf16Matrix::fits(config.hidden, config.intermediate);
+    weights.by_kernels = placement.by_kernels;
+  }
   weights.qkv = Linear(checkpoint,
                        {{attention + "q_proj", query_width},
                         {attention + "k_proj", geometry.kv_heads * geometry.k_dim},
@@ -228,7 +261,7 @@ LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer, const 
   weights.gate_up =
       Linear(checkpoint,
              {{mlp + "gate_proj", config.intermediate}, {mlp + "up_proj", config.intermediate}},
-             config.hidden, false, placement, placement.by_kernels);
+             config.hidden, false, placement, weights.by_kernels);
   weights.down = Linear(checkpoint, {{mlp + "down_proj", config.hidden}}, config.intermediate,
                         false, placement);
   const at::Device device = placement.device;

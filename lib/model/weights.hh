@@ -3,6 +3,7 @@
 
 #include "kv/checkpoint/checkpoint.hh"
 #include "kv/kernels/bf16_product.hh"
+#include "kv/kernels/f32_product.hh"
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
@@ -17,7 +18,7 @@ struct Placement {
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
   bool packed = true;       // in oneDNN's own order, or in that of kernels/; CPU only
-  bool by_kernels = false;  // the latter, where the sizes allow it; packed, bf16
+  bool by_kernels = false;  // the latter, in bf16 where the sizes allow it; packed, bf16 or f32
 };
 
 // `rows` rows of a matrix: the tensors NAME.weight and, where there is one, NAME.bias.
@@ -38,8 +39,10 @@ class Linear {
   // In the compute dtype, or in f32.
   at::Tensor operator()(const at::Tensor& rows) const;
   at::Tensor to_f32(const at::Tensor& rows) const;
+  // Of f32 by kernels: adds them to `sums` and returns true; else does nothing.
+  bool add_f32(const at::Tensor& rows, at::Tensor& sums) const;
 
-  // Of a matrix by kernels: `rows` rows, close together, to `out`, likewise. Panels are shared
+  // Of a bf16 matrix by kernels: `rows` rows, close together, to `out`, likewise. Panels are shared
   // among the threads.
   const std::optional<Bf16Matrix>& matrix() const { return matrix_; }
   void multiply(const c10::BFloat16* x, std::int64_t rows, ProductEnd end, void* out) const;
@@ -48,12 +51,15 @@ class Linear {
   at::Tensor weight_;
   std::optional<at::Tensor> bias_;
   bool packed_ = false;
-  std::optional<Bf16Matrix> matrix_;  // instead of weight_
+  std::optional<Bf16Matrix> matrix_;  // instead of weight_, as is
+  std::optional<F32Matrix> f32_;
+
+  void multiply(const at::Tensor& rows, F32End end, at::Tensor& out) const;
 };
 
 struct LayerWeights {
   LayerGeometry geometry;
-  bool by_kernels = false;  // all four, and gate_up is paired
+  bool by_kernels = false;  // all four, in bf16, and gate_up is paired
   Linear qkv, output, gate_up, down;
   at::Tensor input_norm, mlp_norm;  // f32
   at::Tensor query_norm, key_norm;  // f32, undefined unless the family has them
