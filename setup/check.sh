@@ -5,7 +5,11 @@ source "$(dirname "$0")/lib.sh"
 cd "$root"
 [ $# -gt 0 ] || set -- ci fuzz
 
-setup/setup.sh build test
+# The peers, of which tests alone have need, are fetched and unpacked beside the first build.
+setup/packages.sh build test
+KVTOOLS_KEEP_DOWNLOADS=1 setup/setup.sh build
+setup/setup.sh test &
+peers=$!
 launcher=()
 command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 export UBSAN_OPTIONS=print_stacktrace=1 CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
@@ -25,6 +29,8 @@ for preset in "$@"; do
   cmake --preset "$preset" "${launcher[@]}" >"$build.log" || { cat "$build.log"; exit 1; }
   cmake --build "$build"
   say "$preset: built in $((SECONDS - began)) s"
+  [ -z "$peers" ] || wait "$peers"
+  peers=
   run_tests tests --exclude-regex '^fuzz\.run'
   # These end by the clock: twice as many as there are cores take half as long, and try half as much.
   [ "$preset" != fuzz ] || run_tests fuzzers --tests-regex '^fuzz\.run' --parallel $((2 * CTEST_PARALLEL_LEVEL))

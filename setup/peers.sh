@@ -12,8 +12,9 @@ peers_make() {
   say "installing the peers (transformers and what it needs, 5 GB)"
   rm -rf "$peers"
   "$python" -m venv "$peers"
+  # Of the thousands of modules few are ever imported: those are compiled then.
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
-    --only-binary :all: "${at_hand[@]}" -r "$root/setup/peers.txt"
+    --no-compile --only-binary :all: "${at_hand[@]}" -r "$root/setup/peers.txt"
   stamp "$peers/.ready" "$(peers_key)"
 }
 

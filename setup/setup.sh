@@ -3,6 +3,7 @@
 # build: packages, LibTorch, the embedded model. test: the peers too. bench: llama.cpp too.
 #
 # TORCH_DIR=DIR uses that LibTorch 2.11.0; an installed Python torch 2.11.0 is used too.
+# KVTOOLS_KEEP_DOWNLOADS=1 leaves them for a stage to come.
 # KVTOOLS_CUDA=1 or 0 fetches the CUDA part of LibTorch or not; else a driver's presence decides.
 source "$(dirname "$0")/lib.sh"
 set -E
@@ -34,4 +35,5 @@ flock -n 9 || { say "another set-up is running in this folder; waiting for it"; 
 for step in "${todo[@]}"; do
   "${step}_ready" || "${step}_make"
 done
-rm -rf "$deps/downloads"  # only now: the peers install torch from the wheel of LibTorch
+# Only now: the peers install torch from the wheel of LibTorch.
+[ -n "${KVTOOLS_KEEP_DOWNLOADS-}" ] || rm -rf "$deps/downloads"

@@ -17,13 +17,8 @@ add_test(NAME cli.kvencode
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli/kvencode.sh $<TARGET_FILE_DIR:kvencode>
                  $<TARGET_FILE:synthetic_kv>)
 
-# What bench/codec.sh runs.
-add_executable(codec_bench ${PROJECT_SOURCE_DIR}/bench/codec.cc)
-target_link_libraries(codec_bench PRIVATE kv_codec PkgConfig::zstd)
-
-# What bench/clp.sh runs.
-add_executable(clp_bench ${PROJECT_SOURCE_DIR}/bench/clp.cc)
-target_link_libraries(clp_bench PRIVATE kv_codec kv_kernels PkgConfig::zstd)
+kv_bench(codec LIBS kv_codec PkgConfig::zstd)
+kv_bench(clp LIBS kv_codec kv_kernels PkgConfig::zstd)
 
 # The decoder for GPUs, and the encoder's arithmetic.
 kv_cuda_test(clp KERNELS rans_cuda int8_dot_cuda epilogue_cuda clp_decode_cuda LIBS kv_codec)

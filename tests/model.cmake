@@ -8,11 +8,9 @@ if(KVTOOLS_TORCH)
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/model_reference.sh $<TARGET_FILE:model_probe>)
   set_tests_properties(peers.model PROPERTIES SKIP_RETURN_CODE 125 TIMEOUT 1800)
 
-  add_executable(prefill_bench ${PROJECT_SOURCE_DIR}/bench/prefill.cc)
-  target_link_libraries(prefill_bench PRIVATE kv_model kv_torch)
+  kv_bench(prefill LIBS kv_model kv_torch)
 
-  add_executable(ttft_bench ${PROJECT_SOURCE_DIR}/bench/ttft.cc)
-  target_link_libraries(ttft_bench PRIVATE kv_generate)
+  kv_bench(ttft LIBS kv_generate)
 
   add_executable(torch_start ${PROJECT_SOURCE_DIR}/bench/torch_start.cc)
   target_link_libraries(torch_start PRIVATE kv_torch)
