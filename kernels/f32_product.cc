@@ -27,7 +27,8 @@ constexpr std::int64_t kRegisters = HWY_TARGET <= HWY_AVX3 ? 24 : 12;  // for su
 // stay in the second one while panels do.
 constexpr std::int64_t kBlockInputs = 320, kChunkBytes = 192 * 1024;
 
-// kRows rows of x by inputs [begin, end) of kPanels panels, added to what is in out.
+// kRows rows of x by `count` inputs of kPanels panels. Their sum is made from zero and then added
+// to what is in out: small products would be lost in a residual stream's largest values one by one.
 template <int kRows, int kPanels>
 HWY_INLINE void tile(const float* HWY_RESTRICT x, std::int64_t x_stride,
                      const float* HWY_RESTRICT weights, std::int64_t panel_size, std::int64_t count,
@@ -36,7 +37,7 @@ HWY_INLINE void tile(const float* HWY_RESTRICT x, std::int64_t x_stride,
   Float sums[kRows][kPanels * kVectors];
   for (int row = 0; row < kRows; ++row) {
     for (int i = 0; i < kPanels * kVectors; ++i) {
-      sums[row][i] = hn::LoadU(floats, out + row * out_stride + i * kLanes);
+      sums[row][i] = hn::Zero(floats);
     }
   }
   for (std::int64_t input = 0; input < count; ++input) {
@@ -56,7 +57,8 @@ HWY_INLINE void tile(const float* HWY_RESTRICT x, std::int64_t x_stride,
   }
   for (int row = 0; row < kRows; ++row) {
     for (int i = 0; i < kPanels * kVectors; ++i) {
-      hn::StoreU(sums[row][i], floats, out + row * out_stride + i * kLanes);
+      float* const to = out + row * out_stride + i * kLanes;
+      hn::StoreU(hn::Add(hn::LoadU(floats, to), sums[row][i]), floats, to);
     }
   }
 }

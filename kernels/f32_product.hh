@@ -43,7 +43,7 @@ class F32Matrix {
 // What becomes of the sums of a row, one for each output.
 enum class F32End {
   kStore,  // out = bias + sum
-  kAdd,    // out += bias + sum, the products added to what is there one by one
+  kAdd,    // out += bias + sum
 };
 
 struct F32Product {
@@ -57,9 +57,10 @@ struct F32Product {
   std::int64_t out_stride = 0;
 };
 
-// The outputs of panels [first_panel, end_panel), so that threads can share one product. Each sum
-// is made in the order of the inputs, by vector_target()'s multiply-add: one rounding a product
-// with AVX2 and AVX-512, two on the baseline. Throws std::invalid_argument for what does not fit.
+// The outputs of panels [first_panel, end_panel), so that threads can share one product. Sums are
+// made in the order of the inputs, some hundred of them at a time, by vector_target()'s
+// multiply-add: one rounding a product with AVX2 and AVX-512, two on the baseline. Throws
+// std::invalid_argument for what does not fit.
 void f32_product(const F32Product& product, std::int64_t first_panel, std::int64_t end_panel);
 
 }  // namespace kv
