@@ -32,8 +32,8 @@ for preset in "$@"; do
   [ -z "$peers" ] || wait "$peers"
   peers=
   run_tests tests --exclude-regex '^fuzz\.run'
-  # These end by the clock: twice as many as there are cores take half as long, and try half as much.
-  [ "$preset" != fuzz ] || run_tests fuzzers --tests-regex '^fuzz\.run' --parallel $((2 * CTEST_PARALLEL_LEVEL))
+  # These end by the clock: with four a core they take a quarter as long, and try a quarter as much.
+  [ "$preset" != fuzz ] || run_tests fuzzers --tests-regex '^fuzz\.run' --parallel $((4 * CTEST_PARALLEL_LEVEL))
 done
 "$python" - "${results[@]}" <<'PYTHON' || failed=1
 import sys
