@@ -1,6 +1,7 @@
 #include "rq_report.hh"
 
 #include "kv/base/error.hh"
+#include "rq_curve.hh"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 // Tables out of results: means over tokens, 95 % bootstrap intervals over windows, pairs of recipes
 // compared on the same windows, and bits at equal KLD.
 
-#include "rq_metrics.hh"
+#include "kv/eval/bootstrap.hh"
 #include "rq_results.hh"
 
 #include <optional>

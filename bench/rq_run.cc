@@ -2,7 +2,7 @@
 
 #include "kv/base/hash.hh"
 #include "kv/documents/documents.hh"
-#include "rq_metrics.hh"
+#include "kv/eval/divergence.hh"
 #include "rq_results.hh"
 #include "rq_shell.hh"
 

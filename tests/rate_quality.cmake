@@ -1,9 +1,9 @@
 # What bench/rate_quality.sh runs. Metrics, tables and plot need no model.
 set(bench ${PROJECT_SOURCE_DIR}/bench)
-add_library(rate_quality_report STATIC ${bench}/rq_metrics.cc ${bench}/rq_results.cc
+add_library(rate_quality_report STATIC ${bench}/rq_curve.cc ${bench}/rq_results.cc
   ${bench}/rq_report.cc ${bench}/rq_tables.cc ${bench}/rq_plot.cc ${bench}/rq_windows.cc)
 target_include_directories(rate_quality_report PUBLIC ${bench})
-target_link_libraries(rate_quality_report PUBLIC kv_base kv_tokenizer kv_documents
+target_link_libraries(rate_quality_report PUBLIC kv_base kv_tokenizer kv_documents kv_eval
                                           PRIVATE nlohmann_json::nlohmann_json)
 kv_test(rate_quality LIBS rate_quality_report)
 kv_test(rate_quality_windows LIBS rate_quality_report)

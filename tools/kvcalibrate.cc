@@ -98,7 +98,7 @@ class Outputs {
     if (o.out_dir.empty()) {
       if (o.levels.size() > 1) kv::fail_usage("several levels need --out-dir");
       // Before an hour's work: a terminal or a name that is taken should be said at once.
-      only_.emplace(kv::open_output(o.output));
+      only_.emplace(kv::open_output(o.output, call));
     } else if (!o.output.path.empty()) {
       kv::fail_usage("give --output or --out-dir");
     } else {

@@ -113,7 +113,7 @@ void export_file(const Options& o, const kv::Invocation& call) {
     kv::fail_usage("{} is a folder: give its name with -o", layout.name);
   }
   std::optional<kv::Output> output;
-  if (!layout.folder) output = kv::open_output(o.output);
+  if (!layout.folder) output = kv::open_output(o.output, call);
   const kv::LayoutTarget target = {output ? &*output : nullptr, o.output.path, o.output.force};
   kv::TileSource source(o.file, kv::TileSource::Access::kSome);
   const kv::ExportReport report =
@@ -150,7 +150,7 @@ void import_file(const Options& o, const kv::Invocation& call) {
   if (o.file.empty() || o.file == "-") {
     kv::fail_usage("--from: give the {} by name", layout.folder ? "folder" : "file");
   }
-  kv::Output output = kv::open_output(o.output);
+  kv::Output output = kv::open_output(o.output, call);
   const auto checkpoint = kv::Checkpoint::open(o.model);
   const auto tokenizer = kv::Tokenizer::open(checkpoint->tokenizer_path());
   kv::ImportOptions import{kv::identity_of(*checkpoint, tokenizer->fingerprint()),

@@ -96,7 +96,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   const kv::Shard shard = kv::parse_shard(o.shard);
   // Before the model is loaded: a terminal or a name that is taken should be said at once.
   std::optional<kv::Output> output;
-  if (o.out_dir.empty()) output = kv::open_output(o.output);
+  if (o.out_dir.empty()) output = kv::open_output(o.output, call);
   const kv::Session session = kv::Session::open(o.model.model, o.model.parsed());
   const kv::PrefillOptions options = prefill_options(o, call);
   kv::Prefiller prefiller(session, options);

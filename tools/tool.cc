@@ -58,6 +58,23 @@ std::int64_t parse_number(std::string_view text, std::string_view whole, const c
 
 }  // namespace
 
+Invocation parse_call(const ToolInfo& info, std::span<const std::string> arguments,
+                      const DeclareFn& declare) {
+  Invocation call{info.name, KVTOOLS_VERSION, {arguments.begin(), arguments.end()}};
+  CLI::App app(info.summary, info.name);
+  app.add_flag("-q,--quiet", call.quiet);
+  declare(app);
+  try {
+    // CLI11 takes them from the back.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::Success&) {
+    fail_usage("{} --help: of no use here", info.name);
+  } catch (const CLI::ParseError& error) {
+    fail_usage("{}: {}; see {} --help", info.name, error.what(), info.name);
+  }
+  return call;
+}
+
 int tool_run(const ToolInfo& info, int argc, char** argv, const DeclareFn& declare,
              const BodyFn& body) {
   map_guard(info.name);
@@ -124,12 +141,17 @@ void declare_threads(CLI::App& app, int& threads) {
       ->check(CLI::Range(1, 1024));
 }
 
-Output open_output(const OutputOptions& options) {
+Output open_output(const OutputOptions& options, const Invocation& call) {
   const bool to_stdout = options.path.empty() || options.path == "-";
+  if (to_stdout && call.output) return call.output();
   if (to_stdout && isatty(STDOUT_FILENO)) {
     fail_usage("-: binary data is not written to a terminal; redirect it or give -o FILE");
   }
   return Output::create(options.path, options.force);
+}
+
+std::string input_path(const std::string& given, const Invocation& call) {
+  return given.empty() || given == "-" ? call.input : given;
 }
 
 void print(const std::string& text) {

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct Invocation {
   std::string version;
   std::vector<std::string> arguments;
   bool quiet = false;
+  // Of a call inside another tool: what "-" is to read and to write, instead of the process's own.
+  std::string input;
+  std::function<Output()> output;
 };
 
 using DeclareFn = std::function<void(CLI::App&)>;
@@ -47,6 +51,11 @@ int tool_main(const ToolInfo& info, int argc, char** argv, void (*declare)(CLI::
       [&](const Invocation& call) { return program_body(options, call); }));
 }
 
+// A call inside another tool: the options are parsed as the tool itself would parse them. Throws
+// kUsage where it would complain, and for what only prints something (--help).
+Invocation parse_call(const ToolInfo& info, std::span<const std::string> arguments,
+                      const DeclareFn& declare);
+
 // -o FILE and -f, as every tool with binary output has them.
 struct OutputOptions {
   std::string path;
@@ -54,7 +63,9 @@ struct OutputOptions {
 };
 void declare_output(CLI::App& app, OutputOptions& options);
 // Throws kUsage when binary data would go to a terminal.
-Output open_output(const OutputOptions& options);
+Output open_output(const OutputOptions& options, const Invocation& call);
+// The file that a tool is to read for this argument.
+std::string input_path(const std::string& given, const Invocation& call);
 
 // --threads of tools that run no model: as many as the machine has.
 void declare_threads(CLI::App& app, int& threads);

@@ -82,9 +82,9 @@ Document read_text(Input input) {
   return document;
 }
 
-JsonlReader::JsonlReader(Input input) : input_(std::move(input)) {}
+LineReader::LineReader(Input input) : input_(std::move(input)) {}
 
-std::optional<std::string> JsonlReader::next_line() {
+std::optional<std::string> LineReader::next_line() {
   std::size_t scanned = 0;  // bytes from begin_ known to hold no newline
   while (true) {
     if (scanned < end_ - begin_) {
@@ -119,16 +119,25 @@ std::optional<std::string> JsonlReader::next_line() {
   }
 }
 
-std::optional<Document> JsonlReader::next() {
+std::optional<std::string> LineReader::next() {
   while (std::optional<std::string> line = next_line()) {
     ++line_;
-    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
-    return document_of(*line, line_, fmt::format("{}: line {}", input_.name(), line_));
+    if (line->find_first_not_of(" \t\r") != std::string::npos) return line;
   }
   return std::nullopt;
 }
 
-double JsonlReader::share() const {
+std::string LineReader::place() const { return fmt::format("{}: line {}", input_.name(), line_); }
+
+JsonlReader::JsonlReader(Input input) : lines_(std::move(input)) {}
+
+std::optional<Document> JsonlReader::next() {
+  const std::optional<std::string> line = lines_.next();
+  if (!line) return std::nullopt;
+  return document_of(*line, lines_.number(), lines_.place());
+}
+
+double LineReader::share() const {
   const std::uint64_t size = input_.size_bytes().value_or(0);
   const std::uint64_t unread = end_ - begin_;
   return size == 0 ? 0 : static_cast<double>(read_bytes_ - unread) / static_cast<double>(size);

@@ -21,14 +21,14 @@ struct Document {
 // A whole file as one document. Throws kInput over 1 GiB.
 Document read_text(Input input);
 
-// One object a line: {"id": "...", "text": "..."} or {"id": "...", "tokens": [1, 2]}. "id" may be
-// a string or an integer; without one it is the line's number. Empty lines are skipped. Throws
-// kInput with file and line: not an object, both or neither of text and tokens, a token that is
-// no int32, a line over 256 MiB, nesting deeper than 64.
-class JsonlReader {
+// Lines of a file or pipe, which may come one by one. Throws kInput for one over 256 MiB.
+class LineReader {
  public:
-  explicit JsonlReader(Input input);
-  std::optional<Document> next();
+  explicit LineReader(Input input);
+  // Without its newline; empty lines are skipped.
+  std::optional<std::string> next();
+  std::string place() const;  // "docs.jsonl: line 12", of the last one
+  std::uint64_t number() const { return line_; }
   // How much of a regular file is read, 0 to 1; 0 for a pipe.
   double share() const;
 
@@ -40,6 +40,20 @@ class JsonlReader {
   std::size_t begin_ = 0, end_ = 0;  // unread bytes of the buffer
   std::uint64_t line_ = 0, read_bytes_ = 0;
   bool at_end_ = false;
+};
+
+// One object a line: {"id": "...", "text": "..."} or {"id": "...", "tokens": [1, 2]}. "id" may be
+// a string or an integer; without one it is the line's number. Empty lines are skipped. Throws
+// kInput with file and line: not an object, both or neither of text and tokens, a token that is
+// no int32, a line over 256 MiB, nesting deeper than 64.
+class JsonlReader {
+ public:
+  explicit JsonlReader(Input input);
+  std::optional<Document> next();
+  double share() const { return lines_.share(); }
+
+ private:
+  LineReader lines_;
 };
 
 // A file name (without extension) for an id, the same for the same id and different for different

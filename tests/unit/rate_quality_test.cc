@@ -1,4 +1,6 @@
 #include "kv/base/error.hh"
+#include "kv/eval/divergence.hh"
+#include "rq_curve.hh"
 #include "rq_plot.hh"
 
 #include <doctest/doctest.h>

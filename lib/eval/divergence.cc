@@ -1,12 +1,9 @@
-#include "rq_metrics.hh"
+#include "kv/eval/divergence.hh"
 
 #include "kv/base/error.hh"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
-#include <random>
 #include <thread>
 
 namespace kv {
@@ -96,57 +93,6 @@ std::vector<TokenMetrics> Reference::compare(std::span<const float> logits) cons
   each_row(rows(),
            [&](std::size_t row) { out[row] = compare_row(row, logits.data() + row * vocab_); });
   return out;
-}
-
-double quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(at);
-  const std::size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
-}
-
-std::vector<std::vector<std::size_t>> bootstrap_picks(std::size_t count, std::size_t rounds,
-                                                      std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::vector<std::size_t>> picks(rounds, std::vector<std::size_t>(count));
-  for (auto& round : picks) {
-    // The bias of the remainder is 2^-60 here; distributions differ between libraries.
-    for (std::size_t& pick : round) pick = static_cast<std::size_t>(random() % count);
-  }
-  return picks;
-}
-
-std::optional<Interval> bootstrap(const std::vector<std::vector<std::size_t>>& picks,
-                                  std::size_t count, const Statistic& statistic) {
-  std::vector<std::size_t> all(count);
-  std::iota(all.begin(), all.end(), std::size_t{0});
-  const std::optional<double> value = statistic(all);
-  if (!value) return std::nullopt;
-  std::vector<double> samples;
-  for (const auto& round : picks) {
-    if (const std::optional<double> sample = statistic(round)) samples.push_back(*sample);
-  }
-  if (20 * samples.size() < 19 * picks.size() || samples.empty()) {
-    constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-    return Interval{*value, kNan, kNan};
-  }
-  return Interval{*value, quantile(samples, 0.025), quantile(samples, 0.975)};
-}
-
-std::optional<double> bits_at_kld(std::vector<RatePoint> points, double kld) {
-  std::erase_if(points, [](const RatePoint& point) { return point.kld <= 0 || point.bits <= 0; });
-  std::sort(points.begin(), points.end(),
-            [](const RatePoint& a, const RatePoint& b) { return a.bits < b.bits; });
-  for (std::size_t i = 0; i < points.size(); ++i) {
-    if (points[i].kld == kld) return points[i].bits;
-    if (i + 1 == points.size() || points[i].kld < kld || points[i + 1].kld > kld) continue;
-    const double share =
-        std::log(points[i].kld / kld) / std::log(points[i].kld / points[i + 1].kld);
-    return points[i].bits * std::pow(points[i + 1].bits / points[i].bits, share);
-  }
-  return std::nullopt;
 }
 
 }  // namespace kv
