@@ -5,11 +5,18 @@ Each passage of an item is cut into pieces of about CHARACTERS (at the end of a 
 near). Of an item's pieces the CHUNKS that a retriever would find are taken, in the text's order: those
 with a right answer in them, then those that share most words with the question; a piece that has a fifth of
 its runs of 12 words in common with those before it is not taken, for passages overlap. Contexts repeat
-from item to item: an item is left out when a quarter of its runs stood in one before it.
+from item to item: an item is left out when a quarter of its runs stood in one before it. The first chunk
+begins a conversation as SmolLM2's template has it; kveval --special --question ends it:
+'\\nQuestion: {}\\nAnswer in a few words.<|im_end|>\\n<|im_start|>assistant\\n'.
 """
 import json
 import re
 import sys
+
+HEAD = """<|im_start|>system
+Answer the question from the texts given.<|im_end|>
+<|im_start|>user
+"""
 
 
 def pieces(text, size):
@@ -55,7 +62,9 @@ def main(path, count, chunks, size):
         if len(chosen) < chunks or len(own & seen) > len(own) // 4:
             continue
         seen |= own
-        prompt = {"id": str(item["id"]), "chunks": [found[i] + "\n" for i in sorted(chosen)]}
+        texts = [found[i] + "\n" for i in sorted(chosen)]
+        texts[0] = HEAD + texts[0]
+        prompt = {"id": str(item["id"]), "chunks": texts}
         prompt |= {"question": item["question"], "answers": item["answers"]}
         print(json.dumps(prompt, ensure_ascii=False))
         count -= 1

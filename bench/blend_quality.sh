@@ -26,9 +26,10 @@ recipes=(--recipe 'kvblend --select none' --recipe 'kvcat --members 0')
 for share in "${shares[@]}"; do
   for rule in hkvd first random; do recipes+=(--recipe "kvblend --select $rule -r $share"); done
   # shellcheck disable=SC2016  # kveval knows the variable
-  recipes+=(--recipe "kvblend --select qattn -r $share"' --suffix "$KVEVAL_QUESTION"')
+  recipes+=(--recipe "kvblend --select qattn -r $share"' --special --suffix "$KVEVAL_QUESTION"')
 done
-run=(kveval -m smollm2 --compute f32 --work "$work/results.jsonl" "${recipes[@]}" "$work/prompts.jsonl")
+question=$'\nQuestion: {}\nAnswer in a few words.<|im_end|>\n<|im_start|>assistant\n'
+run=(kveval -m smollm2 --compute f32 --special --question "$question" --work "$work/results.jsonl" "${recipes[@]}" "$work/prompts.jsonl")
 "${run[@]}" --plot "$work/blend.svg" -f --title 'SmolLM2-135M-Instruct, Musique, six chunks' | tee "$work/blend.txt"
 echo
 "${run[@]}" --versus 'kvblend --select random -r 15%' --json >"$work/beside-random.json"

@@ -103,7 +103,8 @@ void measure(kv::Measurer& measurer, const std::vector<Task>& tasks,
   // Chunks' caches, the full prefill and what it says take about as long as three recipes.
   for (const Task& task : tasks) all += 3 + static_cast<double>(task.recipes.size());
   for (const Task& task : tasks) {
-    measurer.run(*task.prompt, task.full, task.recipes, [&](const kv::Result& result) {
+    measurer.run(*task.prompt, task.full, task.recipes, [&](const kv::Result& measured) {
+      const kv::Result result = kv::as_kept(measured);
       if (log) log->add(result);
       results.push_back(result);
       done += result.recipe.empty() ? 3 : 1;
@@ -140,7 +141,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   const kv::Session session = kv::Session::open(o.model.model, model_options);
   kv::MeasureOptions options = o.measure;
   options.dtype = o.model.file_dtype(o.dtype);
-  options.make_stages = kv::recipe_stages(session, o.model);
+  options.make_stages = kv::recipe_stages(session, o.model, call.quiet);
   for (const std::string& recipe : o.recipes) {
     options.make_stages(recipe, {{"KVEVAL_QUESTION", "?"}, {"KVEVAL_ID", "?"}});
   }

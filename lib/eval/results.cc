@@ -80,6 +80,8 @@ std::string result_line(const Result& r) {
          "\n";
 }
 
+Result as_kept(const Result& result) { return result_of(json::parse(result_line(result))); }
+
 std::vector<Result> read_results(const std::string& path) {
   const Bytes bytes = Input::open(path).read_all(kMaxFileBytes);
   std::string_view rest = as_text(bytes);

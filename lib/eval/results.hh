@@ -32,6 +32,9 @@ struct Result {
 };
 
 std::string result_line(const Result& result);
+// As a file gives it back, where divergences have six digits: so that a run that went on says what
+// one says that did not.
+Result as_kept(const Result& result);
 
 // The results of a file, in order; of two of the same prompt and recipe the later. A torn line, as
 // a kill leaves it, is passed over. Throws kInput when the file is there but not one of these.

@@ -87,8 +87,11 @@ PreparedPrompt Measurer::prepare(const Prompt& prompt) const {
   prepared.question = formatted(options_.question_format, prompt.question);
   const Ids question = tokenizer.encode(prepared.question, options_.parse_special);
   prepared.ids.insert(prepared.ids.end(), question.begin(), question.end());
+  // A word behind a word, or the first of a line.
+  const bool begins = prepared.question.empty() || prepared.question.back() == '\n' ||
+                      prepared.question.back() == ' ';
   for (const std::string& answer : prompt.answers) {
-    const Ids ids = tokenizer.encode(" " + answer);
+    const Ids ids = tokenizer.encode(begins ? answer : " " + answer);
     if (!ids.empty()) prepared.answers.push_back(ids);
   }
   const std::int64_t total = std::ssize(prepared.ids) + room(prepared);
@@ -198,7 +201,11 @@ Result Measurer::run_recipe_on(const std::string& recipe, const PreparedPrompt& 
                    [&](std::int64_t layer) { placed.wait(layer); });
   const double said_s = seconds_since(began);
   const std::vector<float> rows = own.along(full.said);
-  Result result = result_of(recipe, prompt, own.says_beside(full.said, rows, options_.next_tokens));
+  // Without answers to hold it against nobody asks what is said.
+  const Ids said = prompt.prompt.answers.empty()
+                       ? Ids{}
+                       : own.says_beside(full.said, rows, options_.next_tokens);
+  Result result = result_of(recipe, prompt, said);
   for (const TokenMetrics& token : full.reference.compare(rows)) {
     result.kld.push_back(std::max(0.0, token.kld));
     result.same_top += token.same_top ? 1 : 0;

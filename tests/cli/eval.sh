@@ -71,7 +71,7 @@ eval_ --work results "${again[@]}" >out
 cmp results before || fail 'measured again'
 grep -q '^kvblend -r 100%  *0.00000' out || fail "table: $(<out)"
 kveval -q -m smollm2 --compute f32 -n 6 --work killed "${again[@]}" >out 2>err </dev/null &
-until [ "$(wc -l <killed 2>/dev/null)" -ge 3 ] 2>/dev/null; do sleep 0.1; done
+until [ -e killed ] && [ "$(wc -l <killed)" -ge 3 ]; do sleep 0.1; done
 kill -9 $!
 wait $! 2>/dev/null && fail 'it was too fast to be killed'
 truncate -s -7 killed
