@@ -22,3 +22,6 @@ foreach(script status files output pipes killed parts bad batch model importance
         convert diff tokstream_sim tokstream tokstream_load linkemu)
   kv_cli_test(${script} ${script})
 endforeach()
+foreach(script blend_quality ci_quality)
+  kv_cli_test(${script} ${script} ${PROJECT_SOURCE_DIR})
+endforeach()
