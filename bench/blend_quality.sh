@@ -10,7 +10,7 @@
 # An item takes about 70 s of one core: all of it an hour on two.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=$(realpath "${1:-$root/build}")
+build=$(realpath "${1:-build}")
 work=${2:-$build/blend_quality}
 shared=${KVTOOLS_SHARED:-$root/../shared}
 items=${KVTOOLS_BENCH_ITEMS:-60}

@@ -1,3 +1,6 @@
 kv_test(eval LIBS kv_eval)
 kv_test(eval_report LIBS kv_eval)
 kv_fuzz(eval LIBS kv_eval)
+if(KVTOOLS_TORCH)
+  kv_test(measure LIBS kv_measure)
+endif()

@@ -1,6 +1,7 @@
 #include "kv/eval/results.hh"
 
 #include "kv/base/file.hh"
+#include "kv/base/json.hh"
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::uint64_t kMaxFileBytes = 1u << 30;
+constexpr int kMaxDepth = 64;
 constexpr std::string_view kHead = "{\"kveval\":\"results\",\"version\":1}";
 
 template <typename T>
@@ -96,6 +98,7 @@ std::vector<Result> read_results(const std::string& path) {
       }
       continue;
     }
+    if (json_too_deep(line, kMaxDepth)) fail_input("{}: line {}: nested too deep", path, number);
     const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (object.is_discarded()) continue;
     try {

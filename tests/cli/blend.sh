@@ -94,6 +94,22 @@ kvinfo mixed.kv | grep -q bf16 || fail "dtype: $(kvinfo mixed.kv)"
 [ "$(deviation mixed.kv wanted.kv)" != 0.0 ] || fail 'a lossy chunk makes no difference'
 below "$(apart mixed.kv wanted.kv)" 0.6 'lossy, dtypes'
 
+# So may codecs, one chunk from the next.
+prefill --dtype fp8_e4m3 a.txt -o a8.kv
+prefill --dtype f16 b.txt | kvencode --codec kivi --bits 4 -o b4.kvz
+kvencode -l 3 --codec ecsq c.kv -o c3.kvz
+blend a8.kv b4.kvz c3.kvz | kvencode -l 1 --codec ecsq | kvdecode -o coded.kv
+[ "$(ids coded.kv)" = "$(ids wanted.kv)" ] || fail 'other tokens'
+below "$(apart coded.kv wanted.kv)" 0.6 'codecs in and out'
+blend a8.kv a.kv | kvinfo --check >/dev/null || fail 'the same text twice'
+# Chunks alone may be too long.
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat abc.kv; done >forty.kv
+count=$(($(tokens a.kv) + $(tokens b.kv) + $(tokens c.kv)))
+for ((i = 0; 20 * i * count <= 8192; ++i)); do cat forty.kv; done >toolong.kv
+expect 3 kvblend -m smollm2 toolong.kv
+says "over the model's context of 8192"
+rm toolong.kv forty.kv
+
 # A prefix is used once, also where chunks were prefilled behind it.
 jsonl b c | prefill --prefix a.kv --jsonl -o members.kv
 split behind_ b c

@@ -168,6 +168,9 @@ TEST_CASE("results come back, the later of two, and a torn line is passed over")
 
   const std::string foreign = folder.file("foreign", "my notes\n");
   CHECK(kv::kind_of([&] { kv::read_results(foreign); }) == kv::ErrorKind::kInput);
+  const std::string head = "{\"kveval\":\"results\",\"version\":1}\n";
+  const std::string deep = folder.file("deep", head + std::string(100, '['));
+  CHECK(kv::kind_of([&] { kv::read_results(deep); }) == kv::ErrorKind::kInput);
   std::ofstream(path, std::ios::app) << "{\"setup\":1}\n";
   CHECK(kv::kind_of([&] { kv::read_results(path); }) == kv::ErrorKind::kInput);
 }
