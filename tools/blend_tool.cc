@@ -1,5 +1,6 @@
 #include "blend_tool.hh"
 
+#include "kv/base/rate.hh"
 #include "kv/blend/cost.hh"
 #include "kv/blend/fused_member.hh"
 #include "kv/blend/report.hh"

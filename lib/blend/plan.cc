@@ -3,7 +3,6 @@
 #include "kv/base/error.hh"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace kv {
@@ -20,23 +19,6 @@ const std::vector<StorageDevice>& storage_devices() {
       {"25 Gb/s", 3.125e9, 0}, {"10 Gb/s", 1.25e9, 0},  {"SATA", 0.55e9, 0.0001},
       {"S3", 0.1e9, 0.05}};
   return devices;
-}
-
-double parse_rate(const std::string& text, const char* option) {
-  double value = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, code] = std::from_chars(text.data(), end, value);
-  double unit = 1;
-  if (code == std::errc() && rest + 1 == end) {
-    const std::size_t power = std::string_view("kMGT").find(*rest);
-    unit = power == std::string_view::npos ? 0 : std::pow(1000, 1 + static_cast<double>(power));
-  } else if (rest != end) {
-    unit = 0;
-  }
-  if (code != std::errc() || !std::isfinite(value) || value * unit <= 0) {
-    fail_usage("{} '{}': give bytes a second, for example 50M or 4.8G", option, text);
-  }
-  return value * unit;
 }
 
 Plan plan_for(const FusionSize& size, const std::vector<StorageDevice>& devices, double floor) {

@@ -27,8 +27,6 @@ struct StorageDevice {
 };
 // What caches are kept on: nominal rates, of one stream.
 const std::vector<StorageDevice>& storage_devices();
-// "50M", "4.8G", "1250000": bytes a second, in powers of 1000. Throws kUsage.
-double parse_rate(const std::string& text, const char* option);
 
 struct FusionSize {
   std::int64_t layers = 0, check_layers = 0;  // the latter go through with all rows

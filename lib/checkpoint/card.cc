@@ -57,12 +57,13 @@ std::vector<Run> runs_of(const std::vector<LayerGeometry>& layers) {
 }  // namespace
 
 ModelIdentity identity_of(const Checkpoint& checkpoint, const std::string& tokenizer_fingerprint) {
+  const Adapter* adapter = checkpoint.adapter();
   return {checkpoint.config().name,
           checkpoint.config().architecture,
           checkpoint.fingerprint(),
           tokenizer_fingerprint,
-          "",
-          ""};
+          adapter ? adapter->fingerprint : "",
+          adapter ? adapter->base_fingerprint : ""};
 }
 
 std::vector<LayerMeta> layers_of(const ModelConfig& config) {
@@ -105,6 +106,14 @@ std::string card_text(const Checkpoint& checkpoint) {
   }
   row("KV a token", sizes);
   row("fingerprint", checkpoint.fingerprint());
+  if (const Adapter* adapter = checkpoint.adapter()) {
+    row("adapter",
+        fmt::format("{}, rank {}, alpha {}, {:.2f} M parameters in layers {}-{}", adapter->path,
+                    adapter->rank, adapter->alpha, static_cast<double>(adapter->parameters) / 1e6,
+                    adapter->first_layer, adapter->last_layer));
+    row("", "fingerprint " + adapter->fingerprint);
+    row("base", fmt::format("{}, fingerprint {}", adapter->base_name, adapter->base_fingerprint));
+  }
   row("licence", config.licence.empty() ? "not named in the file" : config.licence);
   return text;
 }
@@ -136,6 +145,18 @@ std::string card_json(const Checkpoint& checkpoint) {
         cache_bytes_per_token(config, dtype);
   }
   card["fingerprint"] = checkpoint.fingerprint();
+  if (const Adapter* adapter = checkpoint.adapter()) {
+    card["adapter"] = {{"path", adapter->path},
+                       {"fingerprint", adapter->fingerprint},
+                       {"rank", adapter->rank},
+                       {"alpha", adapter->alpha},
+                       {"targets", adapter->targets},
+                       {"parameters", adapter->parameters},
+                       {"first_layer", adapter->first_layer},
+                       {"last_layer", adapter->last_layer},
+                       {"base", adapter->base_name},
+                       {"base_fingerprint", adapter->base_fingerprint}};
+  }
   card["licence"] = config.licence;
   return card.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }

@@ -60,10 +60,24 @@ struct WeightView {
   std::int64_t count() const;
 };
 
+// A LoRA adapter that a checkpoint's weights have been merged with.
+struct Adapter {
+  std::string path;
+  std::string fingerprint;                  // of its tensors and scale
+  std::string base_name, base_fingerprint;  // of the model that it was merged into
+  std::int64_t rank = 0;
+  double alpha = 0;
+  std::vector<std::string> targets;              // as its configuration has them
+  std::int64_t first_layer = 0, last_layer = 0;  // that it changes; -1: none
+  std::int64_t parameters = 0;
+};
+
 class Checkpoint {
  public:
-  // `path_or_name`: a .gguf file, a folder, or a short name looked up by find_model().
-  // Throws kDevice when there is no such model, kInput when it is damaged or of an unknown family.
+  // `path_or_name`: a .gguf file, a folder, or a short name looked up by find_model(); or one of
+  // these, '+', and a LoRA adapter in PEFT's layout: a folder, or a name looked up likewise.
+  // Throws kDevice when there is no such model, kInput when it is damaged or of an unknown family,
+  // or the adapter does not fit.
   static std::unique_ptr<Checkpoint> open(const std::string& path_or_name);
   virtual ~Checkpoint() = default;
 
@@ -85,6 +99,11 @@ class Checkpoint {
   // 32 hex digits over geometry, tensor names, shapes, types and contents (of a tensor over 1 MiB,
   // its ends and evenly spaced pages: any training changes those). Independent of where it lies.
   virtual std::string fingerprint() const = 0;
+  // Of the weights whose names begin with `prefix`, by the same measure: models that agree here
+  // compute the same in that part, whatever their other weights.
+  virtual std::string fingerprint_of(std::string_view prefix) const = 0;
+  // Null when no adapter was merged in.
+  virtual const Adapter* adapter() const { return nullptr; }
 
   // Where the tokenizer is: the GGUF file itself, or a folder with tokenizer.json or
   // tokenizer.model.
@@ -100,5 +119,11 @@ class Checkpoint {
 // $XDG_DATA_HOME/kvtools/models. A path that exists is returned as it is. Throws kDevice with the
 // places searched.
 std::string find_model(const std::string& path_or_name);
+
+// The first layer whose keys and values the two models may make differently of the same tokens, at
+// least 0; the number of layers when they make all the same. Layers before it agree in all weights,
+// and so do embeddings; an adapter's untouched layers are such. Throws kInput when the geometries
+// differ.
+std::int64_t first_different_layer(const Checkpoint& a, const Checkpoint& b);
 
 }  // namespace kv

@@ -28,6 +28,9 @@ HfCheckpoint::HfCheckpoint(const std::string& folder) {
   path_ = folder;
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
   const std::string config = path_ + "/config.json", generation = path_ + "/generation_config.json";
+  if (!exists(config) && exists(path_ + "/adapter_config.json")) {
+    fail_input("{}: a LoRA adapter; name its model before it: -m MODEL+{}", path_, path_);
+  }
   if (!exists(config)) fail_input("{}: no config.json in the folder", path_);
   config_ = hf_config(read_text(config), exists(generation) ? read_text(generation) : "", config);
   config_.name = path_.substr(path_.rfind('/') + 1);

@@ -40,6 +40,12 @@ void add_contents(Fingerprint& fingerprint, ByteView bytes) {
   fingerprint.add(bytes.subspan(span, kPageBytes));
 }
 
+void add_weight(Fingerprint& fingerprint, const WeightView& view) {
+  fingerprint.add_text(
+      fmt::format("{} {} {}", view.name, static_cast<int>(view.type), fmt::join(view.shape, "x")));
+  add_contents(fingerprint, view.bytes);
+}
+
 }  // namespace
 
 std::int64_t WeightView::count() const {
@@ -63,10 +69,14 @@ std::vector<std::string> WeightTable::weight_names() const {
 std::string WeightTable::fingerprint() const {
   Fingerprint fingerprint;
   fingerprint.add_text(geometry_text(config_));
+  for (const auto& [name, view] : weights_) add_weight(fingerprint, view);
+  return fingerprint.hex();
+}
+
+std::string WeightTable::fingerprint_of(std::string_view prefix) const {
+  Fingerprint fingerprint;
   for (const auto& [name, view] : weights_) {
-    fingerprint.add_text(
-        fmt::format("{} {} {}", name, static_cast<int>(view.type), fmt::join(view.shape, "x")));
-    add_contents(fingerprint, view.bytes);
+    if (name.starts_with(prefix)) add_weight(fingerprint, view);
   }
   return fingerprint.hex();
 }

@@ -13,6 +13,7 @@ class WeightTable : public Checkpoint {
   bool has_weight(std::string_view name) const override { return weights_.contains(name); }
   std::vector<std::string> weight_names() const override;
   std::string fingerprint() const override;
+  std::string fingerprint_of(std::string_view prefix) const override;
 
  protected:
   // Shapes against the geometry, every weight of every layer there. Throws kInput.

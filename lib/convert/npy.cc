@@ -2,8 +2,8 @@
 // tokens.npy, where the ids are known; meta.json.
 
 #include "kv/base/json.hh"
+#include "kv/base/new_folder.hh"
 #include "layouts.hh"
-#include "new_folder.hh"
 #include "npy_header.hh"
 #include "piece_writer.hh"
 

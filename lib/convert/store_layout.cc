@@ -1,5 +1,5 @@
 #include "block_store.hh"
-#include "new_folder.hh"
+#include "kv/base/new_folder.hh"
 #include "piece_writer.hh"
 
 #include <fcntl.h>

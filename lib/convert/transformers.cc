@@ -3,9 +3,9 @@
 // examples/transformers_cache.py makes a cache of it and back.
 
 #include "kv/checkpoint/safetensors.hh"
+#include "kv/checkpoint/safetensors_out.hh"
 #include "layouts.hh"
 #include "piece_writer.hh"
-#include "safetensors_out.hh"
 #include "transpose.hh"
 
 #include <charconv>

@@ -2,12 +2,12 @@
 // DIR/MD5/model.layers.N.self_attn.attn.safetensors with one tensor "kv_cache" [tokens][heads][C].
 // What moves rows into that tensor is in vllm_pages.cc.
 
+#include "kv/base/new_folder.hh"
 #include "kv/checkpoint/safetensors.hh"
+#include "kv/checkpoint/safetensors_out.hh"
 #include "kv/convert/engine_keys.hh"
 #include "layouts.hh"
-#include "new_folder.hh"
 #include "piece_writer.hh"
-#include "safetensors_out.hh"
 #include "vllm_pages.hh"
 
 #include <filesystem>

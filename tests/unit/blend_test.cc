@@ -1,4 +1,5 @@
 #include "error_kind.hh"
+#include "kv/base/rate.hh"
 #include "kv/blend/fuse.hh"
 #include "kv/blend/verify.hh"
 #include "random_checkpoint.hh"

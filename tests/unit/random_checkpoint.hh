@@ -48,12 +48,17 @@ class RandomCheckpoint : public Checkpoint {
     return found->second.view;
   }
   bool has_weight(std::string_view name) const override { return weights_.contains(name); }
-  std::vector<std::string> weight_names() const override { return {}; }
+  std::vector<std::string> weight_names() const override {
+    std::vector<std::string> names;
+    for (const auto& entry : weights_) names.push_back(entry.first);
+    return names;
+  }
   void read_f32(const WeightView& weight, std::int64_t first, std::span<float> out) const override {
     const auto& values = weights_.find(weight.name)->second.values;
     std::copy_n(values.begin() + first, out.size(), out.begin());
   }
   std::string fingerprint() const override { return "random"; }
+  std::string fingerprint_of(std::string_view prefix) const override { return std::string(prefix); }
   std::string tokenizer_path() const override { return path_; }
 
   void reshape(const std::string& name, std::vector<std::int64_t> shape) {

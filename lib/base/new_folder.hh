@@ -1,5 +1,5 @@
 #pragma once
-// Folders that caches are written to. Private to the folder.
+// Folders that tools write.
 
 #include "kv/base/file.hh"
 

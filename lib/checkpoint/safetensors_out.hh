@@ -1,5 +1,5 @@
 #pragma once
-// Writing safetensors files. Private to the folder.
+// Writing safetensors files.
 
 #include "kv/base/bytes.hh"
 #include "kv/container/tensor.hh"

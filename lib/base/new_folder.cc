@@ -1,4 +1,4 @@
-#include "new_folder.hh"
+#include "kv/base/new_folder.hh"
 
 #include <fcntl.h>
 #include <sys/stat.h>

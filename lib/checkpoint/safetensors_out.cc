@@ -1,4 +1,4 @@
-#include "safetensors_out.hh"
+#include "kv/checkpoint/safetensors_out.hh"
 
 #include <nlohmann/json.hpp>
 
