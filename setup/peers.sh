@@ -10,8 +10,12 @@ peers_make() {
   local at_hand=()
   [ -d "$deps/downloads" ] && at_hand=(--find-links "$deps/downloads")
   say "installing the peers (transformers and what it needs, 5 GB)"
-  rm -rf "$peers"
-  "$python" -m venv "$peers"
+  # One that was whole is brought up to date: the list may name one program more.
+  if [ ! -e "$peers/.ready" ]; then
+    rm -rf "$peers"
+    "$python" -m venv "$peers"
+  fi
+  rm -f "$peers/.ready"
   # Of the thousands of modules few are ever imported: those are compiled then.
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
     --no-compile --only-binary :all: "${at_hand[@]}" -r "$root/setup/peers.txt"

@@ -25,7 +25,8 @@ struct ModelToolOptions {
 };
 
 inline void declare_model(CLI::App& app, ModelToolOptions& options) {
-  app.add_option("-m,--model", options.model, "a .gguf file, a Hugging Face folder, or a name")
+  app.add_option("-m,--model", options.model,
+                 "a .gguf file, a Hugging Face folder, or a name; +ADAPTER: with a LoRA")
       ->type_name("MODEL")
       ->required();
   app.add_option("--compute", options.compute, "auto, f32, bf16 or f16")->type_name("TYPE");

@@ -10,6 +10,7 @@
 namespace kv {
 namespace {
 
+using nlohmann::json;
 using nlohmann::ordered_json;
 
 std::string human(std::uint64_t bytes) {
@@ -95,6 +96,23 @@ std::string importance_text(const MemberReport& report) {
   return text;
 }
 
+// What kvshare wrote; a foreign key of that name that says anything else is left alone.
+std::string shared_text(const Meta& meta) {
+  const json extra = json::parse(meta.extra_json, nullptr, /*allow_exceptions=*/false);
+  if (!extra.is_object() || !extra.contains("shared")) return "";
+  try {
+    const json& from = extra["shared"].at("from");
+    const auto layers = extra["shared"].at("recomputed").get<std::vector<std::int64_t>>();
+    if (layers.size() != 2) return "";
+    const std::string name =
+        from.at("name").get<std::string>() + " " + from.at("fingerprint").get<std::string>();
+    if (layers[0] == layers[1]) return "all of " + name;
+    return fmt::format("of {}, but layers {}-{}", name, layers[0], layers[1] - 1);
+  } catch (const json::exception&) {
+    return "";
+  }
+}
+
 std::string member_text(const MemberReport& report) {
   const Meta& meta = report.meta;
   std::string text;
@@ -104,6 +122,8 @@ std::string member_text(const MemberReport& report) {
   row("model",
       fmt::format("{} ({}) {}", meta.model.name, meta.model.architecture, meta.model.fingerprint));
   row("adapter", meta.model.adapter);
+  row("base", meta.model.base_fingerprint);
+  row("shared", shared_text(meta));
   row("tokens", fmt::format("{} from position {}{}", meta.token_count, meta.first_position,
                             report.tokens.empty() ? ", ids not kept" : ""));
   text += layers_text(meta);
