@@ -135,7 +135,7 @@ int program_body(const Options& o, const kv::Invocation& call) {
   }
   std::optional<kv::Baseline> baseline;
   if (!o.baseline.empty()) baseline = kv::read_baseline(o.baseline);
-  const std::vector<kv::Prompt> given = kv::read_prompts(kv::Input::open(o.file));
+  const std::vector<kv::EvalPrompt> given = kv::read_eval_prompts(kv::Input::open(o.file));
   kv::ModelOptions model_options = o.model.parsed();
   model_options.with_head = true;
   const kv::Session session = kv::Session::open(o.model.model, model_options);

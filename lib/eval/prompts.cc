@@ -35,12 +35,12 @@ std::string id_of(const json& object, std::uint64_t number, const std::string& p
   return id->get<std::string>();
 }
 
-Prompt prompt_of(const std::string& line, std::uint64_t number, const std::string& place) {
+EvalPrompt prompt_of(const std::string& line, std::uint64_t number, const std::string& place) {
   if (json_too_deep(line, kMaxDepth)) fail_input("{}: nested deeper than {}", place, kMaxDepth);
   const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) fail_input("{}: not valid JSON", place);
   if (!object.is_object()) fail_input("{}: not a JSON object", place);
-  Prompt prompt{.id = id_of(object, number, place), .place = place};
+  EvalPrompt prompt{.id = id_of(object, number, place), .place = place};
   if (object.contains("chunks") == object.contains("context")) {
     fail_input("{}: give either \"chunks\" or \"context\"", place);
   }
@@ -59,10 +59,10 @@ Prompt prompt_of(const std::string& line, std::uint64_t number, const std::strin
 
 }  // namespace
 
-std::vector<Prompt> read_prompts(Input input) {
+std::vector<EvalPrompt> read_eval_prompts(Input input) {
   const std::string name = input.name();
   LineReader lines(std::move(input));
-  std::vector<Prompt> prompts;
+  std::vector<EvalPrompt> prompts;
   std::set<std::string> ids;
   while (const std::optional<std::string> line = lines.next()) {
     prompts.push_back(prompt_of(*line, lines.number(), lines.place()));

@@ -9,7 +9,7 @@
 
 namespace kv {
 
-struct Prompt {
+struct EvalPrompt {
   std::string id;
   std::vector<std::string> chunks;  // one or more; none is empty
   std::string question;
@@ -22,6 +22,6 @@ struct Prompt {
 // Without "answers" there are none. Other fields are left alone. Throws kInput with file and line:
 // no object, both or neither of chunks and context, an empty chunk, no question, fields of another
 // type, two prompts with the same id; and when there is no prompt.
-std::vector<Prompt> read_prompts(Input input);
+std::vector<EvalPrompt> read_eval_prompts(Input input);
 
 }  // namespace kv

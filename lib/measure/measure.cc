@@ -60,7 +60,7 @@ Measurer::Measurer(const Session& session, MeasureOptions options)
   setup_ = print.hex().substr(0, 16);
 }
 
-std::vector<Document> Measurer::documents_of(const Prompt& prompt) const {
+std::vector<Document> Measurer::documents_of(const EvalPrompt& prompt) const {
   std::vector<Document> documents;
   for (const std::string& chunk : prompt.chunks) {
     if (documents.empty() || !options_.whole) {
@@ -74,7 +74,7 @@ std::vector<Document> Measurer::documents_of(const Prompt& prompt) const {
   return documents;
 }
 
-PreparedPrompt Measurer::prepare(const Prompt& prompt) const {
+PreparedPrompt Measurer::prepare(const EvalPrompt& prompt) const {
   const Tokenizer& tokenizer = *session_.tokenizer;
   PreparedPrompt prepared{.prompt = prompt};
   for (const Document& document : documents_of(prompt)) {

@@ -27,7 +27,7 @@ struct MeasureOptions {
 
 // A prompt as tokens.
 struct PreparedPrompt {
-  Prompt prompt;
+  EvalPrompt prompt;
   std::string fingerprint;                         // with all that Measurer::setup() stands for
   std::string question;                            // as it stands behind the chunks
   std::vector<std::int32_t> ids;                   // all
@@ -44,7 +44,7 @@ class Measurer {
   // Fingerprint of the model and the options that make a difference to what is measured.
   const std::string& setup() const { return setup_; }
   // Throws kInput, naming the line, for more than the model's context.
-  PreparedPrompt prepare(const Prompt& prompt) const;
+  PreparedPrompt prepare(const EvalPrompt& prompt) const;
   // `on_result` is told the full prefill, when `full` is set, and each recipe, in this order. What
   // a recipe throws names it and the prompt.
   void run(const PreparedPrompt& prompt, bool full, const std::vector<std::string>& recipes,
@@ -52,7 +52,7 @@ class Measurer {
 
  private:
   struct Full;
-  std::vector<Document> documents_of(const Prompt& prompt) const;
+  std::vector<Document> documents_of(const EvalPrompt& prompt) const;
   Full run_full(const PreparedPrompt& prompt) const;
   Result run_recipe_on(const std::string& recipe, const PreparedPrompt& prompt,
                        const MemoryFile& chunks, const Full& full) const;

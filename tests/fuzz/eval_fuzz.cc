@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     switch (data[0] % 4) {
       case 0:
-        kv::read_prompts(kv::Input::open(path));
+        kv::read_eval_prompts(kv::Input::open(path));
         break;
       case 1:
         read_recipe({reinterpret_cast<const char*>(data + 1), size - 1});

@@ -26,9 +26,9 @@ struct Folder {
   }
 };
 
-std::vector<kv::Prompt> prompts_of(const std::string& text) {
+std::vector<kv::EvalPrompt> prompts_of(const std::string& text) {
   const Folder folder;
-  return kv::read_prompts(kv::Input::open(folder.file("prompts", text)));
+  return kv::read_eval_prompts(kv::Input::open(folder.file("prompts", text)));
 }
 
 std::string refusal(const std::string& text) {
