@@ -1,11 +1,11 @@
 // kveval: what recipes do to answers, beside a full prefill of the same prompts.
 
 #include "kv/eval/report.hh"
-#include "kv/measure/measure.hh"
+#include "kv/measure/measure_all.hh"
 #include "progress.hh"
 #include "recipe_stages.hh"
 
-#include <set>
+#include <algorithm>
 
 namespace {
 
@@ -68,53 +68,6 @@ void declare(CLI::App& app, Options& o) {
         "SECONDS");
 }
 
-using Key = std::pair<std::string, std::string>;  // prompt and recipe
-
-// What is measured already, of these prompts.
-std::set<Key> keys_of(const std::vector<kv::Result>& results) {
-  std::set<Key> keys;
-  for (const kv::Result& result : results) keys.insert({result.prompt, result.recipe});
-  return keys;
-}
-
-struct Task {
-  const kv::PreparedPrompt* prompt;
-  bool full;
-  std::vector<std::string> recipes;
-};
-
-std::vector<Task> tasks_of(const std::vector<kv::PreparedPrompt>& prompts,
-                           const std::vector<std::string>& recipes, const std::set<Key>& done) {
-  std::vector<Task> tasks;
-  for (const kv::PreparedPrompt& prompt : prompts) {
-    Task task{&prompt, !done.contains({prompt.fingerprint, ""}), {}};
-    for (const std::string& recipe : recipes) {
-      if (!done.contains({prompt.fingerprint, recipe})) task.recipes.push_back(recipe);
-    }
-    if (task.full || !task.recipes.empty()) tasks.push_back(std::move(task));
-  }
-  return tasks;
-}
-
-void measure(kv::Measurer& measurer, const std::vector<Task>& tasks,
-             std::vector<kv::Result>& results, const std::optional<kv::ResultLog>& log,
-             kv::Progress& progress) {
-  double all = 0, done = 0;
-  // Chunks' caches, the full prefill and what it says take about as long as three recipes.
-  for (const Task& task : tasks) all += 3 + static_cast<double>(task.recipes.size());
-  for (const Task& task : tasks) {
-    measurer.run(*task.prompt, task.full, task.recipes, [&](const kv::Result& measured) {
-      const kv::Result result = kv::as_kept(measured);
-      if (log) log->add(result);
-      results.push_back(result);
-      done += result.recipe.empty() ? 3 : 1;
-      progress.set_share(done / all);
-      progress.add(1);
-    });
-  }
-  progress.hide();
-}
-
 void write_file(const std::string& path, bool force, const std::string& text) {
   if (path.empty()) return;
   kv::Output output = kv::Output::create(path, force);
@@ -124,6 +77,9 @@ void write_file(const std::string& path, bool force, const std::string& text) {
 
 int program_body(const Options& o, const kv::Invocation& call) {
   const kv::Shard shard = kv::parse_shard(o.shard);
+  if (!o.summary.versus.empty() && std::ranges::count(o.recipes, o.summary.versus) == 0) {
+    kv::fail_usage("--versus '{}': not among the recipes", o.summary.versus);
+  }
   for (const std::string* path : {&o.junit, &o.plot}) {  // now, not when all is measured
     if (!path->empty()) kv::Output::create(*path, o.force);
   }
@@ -154,9 +110,14 @@ int program_body(const Options& o, const kv::Invocation& call) {
     fingerprints.push_back(prompts.back().fingerprint);
   }
   if (prompts.empty()) kv::fail_usage("--shard {}: there are {} prompts", o.shard, given.size());
-  const std::vector<Task> tasks = tasks_of(prompts, o.recipes, keys_of(results));
   kv::Progress progress(call.tool, "", call.quiet);
-  measure(measurer, tasks, results, log, progress);
+  kv::measure_all(measurer, prompts, o.recipes, results,
+                  [&](const kv::Result& result, double share) {
+                    if (log) log->add(result);
+                    progress.set_share(share);
+                    progress.add(1);
+                  });
+  progress.hide();
 
   const kv::Summary summary = kv::summarise(results, fingerprints, o.recipes, o.summary);
   std::vector<kv::Check> checks = kv::check_limits(summary, o.limits);

@@ -11,6 +11,7 @@ namespace kv {
 // --threads,
 // --plan, --verify, --json and --stats; each with words and quotes only, and without -o. All else
 // is the shell's. `session` outlives the result; `model` are the options that it was opened with.
+// Each stage's notes are printed once, and none when `quiet`.
 MakeStages recipe_stages(const Session& session, const ModelToolOptions& model, bool quiet);
 
 }  // namespace kv

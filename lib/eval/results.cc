@@ -99,6 +99,7 @@ std::vector<Result> read_results(const std::string& path) {
       continue;
     }
     if (json_too_deep(line, kMaxDepth)) fail_input("{}: line {}: nested too deep", path, number);
+    if (line == kHead) continue;  // of two that made the file at the same time
     const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (object.is_discarded()) continue;
     try {
@@ -121,6 +122,7 @@ ResultLog::ResultLog(std::string path) : path_(std::move(path)) {
     append(std::string(kHead) + "\n");
     return;
   }
+  read_results(path_);  // Not to be written into what is something else.
   // What a kill tore off stays a line of its own.
   const Bytes bytes = Input::open(path_).read_all(kMaxFileBytes);
   if (as_text(bytes).back() != '\n') append("\n");

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <numeric>
 
@@ -207,6 +208,8 @@ Result Measurer::run_recipe_on(const std::string& recipe, const PreparedPrompt& 
                        : own.says_beside(full.said, rows, options_.next_tokens);
   Result result = result_of(recipe, prompt, said);
   for (const TokenMetrics& token : full.reference.compare(rows)) {
+    if (!std::isfinite(token.kld))
+      fail_input("behind this cache the model's logits are no numbers");
     result.kld.push_back(std::max(0.0, token.kld));
     result.same_top += token.same_top ? 1 : 0;
   }

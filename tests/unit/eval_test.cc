@@ -166,8 +166,10 @@ TEST_CASE("results come back, the later of two, and a torn line is passed over")
   CHECK_FALSE(results[1].exact);
   CHECK(results[1].computed == 12.25);
 
-  const std::string foreign = folder.file("foreign", "my notes\n");
+  const std::string foreign = folder.file("foreign", "my notes");
   CHECK(kv::kind_of([&] { kv::read_results(foreign); }) == kv::ErrorKind::kInput);
+  CHECK(kv::kind_of([&] { const kv::ResultLog log(foreign); }) == kv::ErrorKind::kInput);
+  CHECK(std::filesystem::file_size(foreign) == 8);
   const std::string head = "{\"kveval\":\"results\",\"version\":1}\n";
   const std::string deep = folder.file("deep", head + std::string(100, '['));
   CHECK(kv::kind_of([&] { kv::read_results(deep); }) == kv::ErrorKind::kInput);
