@@ -94,7 +94,7 @@ std::vector<kv::Document> documents_of(const Options& o) {
 // Where profiles go: FILE, or DIR/MODEL.lN.kvp of each level.
 class Outputs {
  public:
-  explicit Outputs(const Options& o) : o_(o) {
+  Outputs(const Options& o, const kv::Invocation& call) : o_(o) {
     if (o.out_dir.empty()) {
       if (o.levels.size() > 1) kv::fail_usage("several levels need --out-dir");
       // Before an hour's work: a terminal or a name that is taken should be said at once.
@@ -133,7 +133,7 @@ class Outputs {
 
 int program_body(const Options& o, const kv::Invocation& call) {
   const kv::Stopwatch watch;
-  Outputs outputs(o);
+  Outputs outputs(o, call);
   kv::ProfileJobOptions job{.restart = o.restart,
                             .layers_back = o.back,
                             .margin = o.margin,
