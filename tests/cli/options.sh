@@ -33,7 +33,7 @@ bash -n completion
 source ./completion
 COMP_WORDS=("$tool" --hel) COMP_CWORD=1
 "_${tool//-/_}"
-[ "${COMPREPLY[*]}" = --help ] || fail "completion of --hel: ${COMPREPLY[*]}"
+[[ " ${COMPREPLY[*]} " == *" --help "* ]] || fail "completion of --hel: ${COMPREPLY[*]}"
 "$tool" --completion zsh | head -n 1 | grep -qx "#compdef $tool" || fail 'zsh completion'
 if command -v zsh >/dev/null; then "$tool" --completion zsh | zsh -n; fi
 expect 2 "$tool" --completion fish
