@@ -55,6 +55,12 @@ endif()
 
 get_property(kv_tools GLOBAL PROPERTY KV_TOOLS)
 install(TARGETS ${kv_tools} RUNTIME)
+if(TARGET kvdiff-profile)
+  install(TARGETS kvdiff-profile RUNTIME)
+endif()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/adapters/short
+        ${PROJECT_SOURCE_DIR}/examples/adapters/record
+        OPTIONAL DESTINATION ${CMAKE_INSTALL_DATADIR}/kvtools/models)
 
 file(GLOB kv_pages RELATIVE ${PROJECT_SOURCE_DIR} man/*.[157])
 foreach(page IN LISTS kv_pages)

@@ -6,7 +6,7 @@ add_test(NAME check.format COMMAND ${checks}/format.sh)
 set_tests_properties(check.shell check.man check.format PROPERTIES SKIP_RETURN_CODE 125)
 
 get_property(light GLOBAL PROPERTY KV_TOOLS)
-list(REMOVE_ITEM light kvprefill kvgen kvblend kveval kvcalibrate kvtune)
+list(REMOVE_ITEM light kvprefill kvgen kvblend kveval kvcalibrate kvtune kvshare)
 list(TRANSFORM light REPLACE "(.+)" "$<TARGET_FILE:\\1>")
 add_test(NAME check.links COMMAND ${checks}/links.sh ${light})
 

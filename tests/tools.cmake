@@ -18,7 +18,7 @@ foreach(tool IN LISTS tools)
   kv_cli_test(options.${tool} options ${tool})
   kv_cli_test(man.${tool} manual ${tool})
 endforeach()
-foreach(script status files output pipes killed parts bad batch model importance blend eval calibrate tune flipped
+foreach(script status files output pipes killed parts bad batch model importance blend eval calibrate tune share flipped
         convert diff tokstream_sim tokstream tokstream_load linkemu)
   kv_cli_test(${script} ${script})
 endforeach()

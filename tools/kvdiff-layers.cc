@@ -1,9 +1,11 @@
 // kvdiff-layers: how far two KV caches are apart, layer by layer.
 
 #include "kv/diff/diff.hh"
-#include "tool.hh"
+#include "profile_options.hh"
 
 #include <unistd.h>
+
+#include <filesystem>
 
 namespace {
 
@@ -12,10 +14,11 @@ struct Options {
   std::string by = "layer", plot;
   bool json = false, csv = false, statistics = false, force = false;
   kv::DiffOptions diff;
+  kv::ProfileToolOptions profile;
 };
 
 void declare(CLI::App& app, Options& o) {
-  app.add_option("file", o.files, "the cache, and the one that is compared with it")
+  app.add_option("file", o.files, "the cache, and the one compared with it; or prompts")
       ->type_name("A B")
       ->required()
       ->expected(1, 2);
@@ -36,6 +39,29 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("FILE");
   app.add_flag("-f,--force", o.force, "overwrite it");
   kv::declare_threads(app, o.diff.threads);
+  kv::declare_profile_only(app, o.profile);
+}
+
+// Models need LibTorch, whose start would cost every comparison of files a third of a second.
+[[noreturn]] void run_profile(const kv::Invocation& call) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string program = self.parent_path() / "kvdiff-profile";
+  std::vector<std::string> words = {program};
+  words.insert(words.end(), call.arguments.begin(), call.arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv(program.c_str(), argv.data());
+  kv::fail(kv::ErrorKind::kDevice,
+           "--profile: {} does not run; this build has no LibTorch, or not all of it is installed",
+           program);
+}
+
+void require_profile(const kv::ProfileToolOptions& o) {
+  if (!o.models.empty() || !o.output.empty() || !o.budget.empty() || o.layers >= 0) {
+    kv::fail_usage("-m, -o, --budget and --layers: only with --profile");
+  }
 }
 
 int tell_statistics(const Options& o) {
@@ -48,7 +74,9 @@ int tell_statistics(const Options& o) {
   return 0;
 }
 
-int program_body(const Options& o, const kv::Invocation&) {
+int program_body(const Options& o, const kv::Invocation& call) {
+  if (o.profile.profile) run_profile(call);
+  require_profile(o.profile);
   if (o.statistics) return tell_statistics(o);
   if (o.files.size() != 2) kv::fail_usage("one cache only; give two, or --stats");
   kv::DiffOptions options = o.diff;
@@ -77,6 +105,7 @@ int main(int argc, char** argv) {
       "kvdiff-layers", "how far two KV caches are apart, layer by layer",
       "  kvdiff-layers report.kv <(kvdecode report.kvz)\n"
       "  kvdiff-layers --max-rel-l2 0.05 old.kv new.kv >/dev/null || echo far\n"
-      "  kvdiff-layers --stats report.kv\n"};
+      "  kvdiff-layers --stats report.kv\n"
+      "  kvdiff-layers --profile -m smollm2 -m smollm2+short prompts.jsonl -o plan.json\n"};
   return kv::tool_main<Options>(info, argc, argv, declare, program_body);
 }

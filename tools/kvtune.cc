@@ -75,7 +75,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--max-tokens", o.most_tokens, "refuse longer texts (default: the context)")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 24));
-  app.add_option("--held-out", o.held_out, "tell the loss of these prompts, before and after")
+  app.add_option("--validation", o.held_out, "tell the loss of these prompts, before and after")
       ->type_name("FILE");
   app.add_option("--eval-every", o.eval_every, "and every N steps")
       ->type_name("N")
@@ -241,7 +241,7 @@ int main(int argc, char** argv) {
   const kv::ToolInfo info = {
       "kvtune", "fine-tune a model: a LoRA adapter from prompts and answers",
       "  kvtune -m smollm2 --steps 60 -o short train.jsonl\n"
-      "  kvtune -m smollm2 --layers 15:30 --held-out test.jsonl --state run.state -o short "
+      "  kvtune -m smollm2 --layers 15:30 --validation test.jsonl --state run.state -o short "
       "train.jsonl\n"
       "  kvgen -m smollm2+short report.kv 'Question: who signed it? Answer:'\n"};
   return kv::tool_main<Options>(info, argc, argv, declare, program_body);

@@ -12,7 +12,7 @@ END
 tune() { kvtune -m smollm2 --compute f32 --threads 1 --steps 4 --batch 2 --rank 2 --layers 27:30 --lr 0.01 --warmup 1 "$@" train.jsonl; }
 loss() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
 
-tune -o one --held-out train.jsonl --log log.jsonl --json >result
+tune -o one --validation train.jsonl --log log.jsonl --json >result
 awk -v a="$(loss result held_out_loss)" -v b="$(loss result held_out_loss_before)" \
   'BEGIN { exit !(a < b) }' || fail "the loss does not fall: $(<result)"
 [ "$(grep -c '"loss"' log.jsonl)" = 4 ] || fail "the log: $(<log.jsonl)"
