@@ -56,7 +56,9 @@ endif()
 get_property(kv_tools GLOBAL PROPERTY KV_TOOLS)
 install(TARGETS ${kv_tools} RUNTIME)
 if(TARGET kvdiff-profile)
-  install(TARGETS kvdiff-profile RUNTIME)
+  set_target_properties(kvdiff-profile PROPERTIES
+    INSTALL_RPATH $ORIGIN/../../${kv_torch_link}/lib)
+  install(TARGETS kvdiff-profile RUNTIME DESTINATION libexec/kvtools)
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/adapters/short
         ${PROJECT_SOURCE_DIR}/examples/adapters/record

@@ -46,7 +46,10 @@ void declare(CLI::App& app, Options& o) {
 [[noreturn]] void run_profile(const kv::Invocation& call) {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string program = self.parent_path() / "kvdiff-profile";
+  std::string program = self.parent_path() / "kvdiff-profile";
+  if (!std::filesystem::exists(program, error)) {  // installed: no command of its own
+    program = self.parent_path().parent_path() / "libexec/kvtools/kvdiff-profile";
+  }
   std::vector<std::string> words = {program};
   words.insert(words.end(), call.arguments.begin(), call.arguments.end());
   std::vector<char*> argv;
