@@ -73,7 +73,11 @@ says 'made with'
 sed -i 's/"r": 4/"r": 4, "x": 1/' tuned/adapter_config.json
 sed 's/"version": 1/"version": 9/' plan.json >newer.json
 expect 3 kvshare -m smollm2+tuned --plan newer.json base.kv
-expect 1 kvshare -m smollm2+tuned --plan plan.json --budget kld:0 base.kv
+python3 -c 'import json; p = json.load(open("plan.json"))
+for point in p["frontier"]: point["kld"]["mean"] += 1
+json.dump(p, open("worse.json", "w"))'
+expect 1 kvshare -m smollm2+tuned --plan worse.json --budget kld:0.5 base.kv
+says 'no group of layers'
 expect 3 kvdiff-layers --profile -m smollm2 -m smollm2+tuned --answer 5 --state state train.jsonl
 says 'not the state of this profile'
 
