@@ -125,9 +125,11 @@ int run_body(const Options& o, const kv::Invocation& call) {
 }
 
 int report_body(const Options& o) {
-  std::vector<kv::Result> results;
+  std::vector<kv::WindowResult> results;
   for (const std::string& path : o.results) {
-    for (kv::Result& result : kv::read_results(path)) results.push_back(std::move(result));
+    for (kv::WindowResult& result : kv::read_window_results(path)) {
+      results.push_back(std::move(result));
+    }
   }
   const kv::Table table = kv::make_table(results, o.table);
   kv::print(o.json ? kv::report_json(table, o.tell) : kv::report_text(table, o.tell));

@@ -22,7 +22,7 @@ struct Sums {
 Sums sums_of(const Point& point, std::span<const std::size_t> picks) {
   Sums sums;
   for (const std::size_t pick : picks) {
-    const Result& r = *point.windows[pick];
+    const WindowResult& r = *point.windows[pick];
     sums.bits += 8.0 * static_cast<double>(r.bytes);
     sums.values += static_cast<double>(r.values);
     for (const double value : r.kld) sums.kld += value;
@@ -34,9 +34,9 @@ Sums sums_of(const Point& point, std::span<const std::size_t> picks) {
   return sums;
 }
 
-double median_of(const std::vector<const Result*>& windows, double Result::*member) {
+double median_of(const std::vector<const WindowResult*>& windows, double WindowResult::*member) {
   std::vector<double> values;
-  for (const Result* result : windows) values.push_back(result->*member);
+  for (const WindowResult* result : windows) values.push_back(result->*member);
   return quantile(std::move(values), 0.5);
 }
 
@@ -52,7 +52,7 @@ void fill(Point& point, const Table& table) {
   point.nll = interval([](const Sums& s) { return s.nll / s.targets; });
   std::vector<double> tokens;
   double bytes = 0, raw = 0, values = 0;
-  for (const Result* r : point.windows) {
+  for (const WindowResult* r : point.windows) {
     tokens.insert(tokens.end(), r->kld.begin(), r->kld.end());
     bytes += static_cast<double>(r->bytes);
     raw += static_cast<double>(r->raw_bytes);
@@ -62,8 +62,8 @@ void fill(Point& point, const Table& table) {
   point.to_file = raw / bytes;
   point.kld_p50 = quantile(tokens, 0.5);
   point.kld_p99 = quantile(std::move(tokens), 0.99);
-  point.encode_s = median_of(point.windows, &Result::encode_s);
-  point.encode_cpu_s = median_of(point.windows, &Result::encode_cpu_s);
+  point.encode_s = median_of(point.windows, &WindowResult::encode_s);
+  point.encode_cpu_s = median_of(point.windows, &WindowResult::encode_cpu_s);
 }
 
 const Point& point_named(const Table& table, const std::string& recipe) {
@@ -85,13 +85,13 @@ std::vector<RatePoint> curve_of(const std::vector<const Point*>& points,
 
 }  // namespace
 
-Table make_table(const std::vector<Result>& results, const TableOptions& options) {
+Table make_table(const std::vector<WindowResult>& results, const TableOptions& options) {
   Table table;
   table.probe = options.probe;
-  std::map<std::string, std::map<std::string, const Result*>> by_recipe;
+  std::map<std::string, std::map<std::string, const WindowResult*>> by_recipe;
   std::map<std::string, std::string> setups;
   std::vector<std::string> windows;
-  for (const Result& result : results) {
+  for (const WindowResult& result : results) {
     if (result.probe != options.probe) continue;
     if (!options.domain.empty() && result.domain != options.domain) continue;
     const std::string family = result.recipe.substr(0, result.recipe.find('/'));
@@ -129,7 +129,7 @@ Table make_table(const std::vector<Result>& results, const TableOptions& options
     }
     fill(point, table);
   }
-  for (const Result* result : table.points.front().windows) {
+  for (const WindowResult* result : table.points.front().windows) {
     table.tokens += static_cast<std::int64_t>(result->kld.size());
     table.context = table.context == 0 ? result->context : std::min(table.context, result->context);
   }

@@ -18,8 +18,8 @@ struct Point {
   double to_file = 0;                 // how many times smaller than the raw bf16 file
   Interval kld, same_top, nll;        // nll: nats a token above the reference's
   double kld_p50 = 0, kld_p99 = 0;    // over the tokens of all windows
-  double encode_s = 0, encode_cpu_s = 0;  // a window, median
-  std::vector<const Result*> windows;     // in Table::windows' order
+  double encode_s = 0, encode_cpu_s = 0;     // a window, median
+  std::vector<const WindowResult*> windows;  // in Table::windows' order
 };
 
 struct TableOptions {
@@ -40,7 +40,7 @@ struct Table {
 
 // `results` outlive the table. Throws kInput when nothing is left, or when results of one window
 // were measured in different set-ups.
-Table make_table(const std::vector<Result>& results, const TableOptions& options);
+Table make_table(const std::vector<WindowResult>& results, const TableOptions& options);
 
 // A recipe beside another, on the same windows.
 struct Pair {

@@ -15,8 +15,8 @@ using nlohmann::json;
 
 constexpr std::uint64_t kMaxFileBytes = 1u << 30;
 
-Result result_of(const json& line) {
-  Result r;
+WindowResult result_of(const json& line) {
+  WindowResult r;
   line.at("setup").get_to(r.setup);
   line.at("window").get_to(r.window);
   line.at("domain").get_to(r.domain);
@@ -40,7 +40,7 @@ Result result_of(const json& line) {
 
 }  // namespace
 
-std::string result_line(const Result& r) {
+std::string window_result_line(const WindowResult& r) {
   // Four digits a token are enough and keep the line short.
   std::string kld;
   for (const double value : r.kld) kld += fmt::format("{}{:.4g}", kld.empty() ? "" : ",", value);
@@ -57,16 +57,16 @@ std::string result_line(const Result& r) {
       r.nll_sum, r.reference_nll_sum, kld);
 }
 
-std::vector<Result> read_results(const std::string& path) {
+std::vector<WindowResult> read_window_results(const std::string& path) {
   const Bytes bytes = Input::open(path).read_all(kMaxFileBytes);
   std::string_view rest = as_text(bytes);
-  std::vector<Result> results;
+  std::vector<WindowResult> results;
   std::map<std::tuple<std::string, std::string, std::string>, std::size_t> at;
   for (std::uint64_t number = 1; rest.find('\n') != std::string_view::npos; ++number) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(line.size() + 1);
     try {
-      Result result = result_of(json::parse(line));
+      WindowResult result = result_of(json::parse(line));
       const auto [found, fresh] =
           at.try_emplace({result.window, result.recipe, result.probe}, results.size());
       if (fresh) {

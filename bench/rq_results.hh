@@ -7,7 +7,7 @@
 
 namespace kv {
 
-struct Result {
+struct WindowResult {
   std::string setup;  // fingerprint of model, window's tokens and options: never mix two
   std::string window, domain, recipe, shell, probe;
   std::int64_t context = 0;               // tokens
@@ -21,11 +21,11 @@ struct Result {
   double nll_sum = 0, reference_nll_sum = 0;
 };
 
-std::string result_line(const Result& result);
+std::string window_result_line(const WindowResult& result);
 
 // All whole lines; a last one without its newline was cut off by a kill and is left out. Of lines
 // with the same window, recipe and probe the last counts. Throws kInput with the line's number.
-std::vector<Result> read_results(const std::string& path);
+std::vector<WindowResult> read_window_results(const std::string& path);
 
 // Cuts a torn last line off, so that whole lines can be added. Does nothing without the file.
 void mend_results(const std::string& path);

@@ -75,7 +75,7 @@ class Runner {
     }
     mend_results(results_);
     if (!fs::exists(results_)) return;
-    for (const Result& result : read_results(results_)) done_.insert(key_of(result));
+    for (const WindowResult& result : read_window_results(results_)) done_.insert(key_of(result));
   }
 
   RunCounts run(const std::vector<Window>& windows) {
@@ -94,7 +94,9 @@ class Runner {
 
  private:
   using Key = std::tuple<std::string, std::string, std::string, std::string, std::string>;
-  static Key key_of(const Result& r) { return {r.setup, r.window, r.recipe, r.shell, r.probe}; }
+  static Key key_of(const WindowResult& r) {
+    return {r.setup, r.window, r.recipe, r.shell, r.probe};
+  }
 
   std::string cache_of(const Window& window) const {
     return options_.work + "/caches/" + file_name_of(window.id) + ".kv";
@@ -187,7 +189,7 @@ class Runner {
       readable = options_.work + "/decoded";
       run_shell(recipe.decode, coded, readable);
     }
-    Result result{setup, window.id, window.domain, recipe.name, recipe.shell};
+    WindowResult result{setup, window.id, window.domain, recipe.name, recipe.shell};
     result.context = window.context;
     for (const LayerGeometry& layer : session_.model->config().layers) {
       result.values += window.context * layer.kv_heads * (layer.k_dim + layer.v_dim);
@@ -198,7 +200,7 @@ class Runner {
     result.encode_cpu_s = times.cpu_s;
     std::string lines, told;
     predict(readable, window, probes, [&](Probe& probe, const std::vector<float>& logits) {
-      Result own = result;
+      WindowResult own = result;
       own.probe = probe.name;
       own.targets = static_cast<std::int64_t>(probe.reference->targets());
       for (const TokenMetrics& token : probe.reference->compare(logits)) {
@@ -207,7 +209,7 @@ class Runner {
         own.nll_sum += token.nll;
         own.reference_nll_sum += token.reference_nll;
       }
-      lines += result_line(own);
+      lines += window_result_line(own);
       told += fmt::format(", {} KLD {:.3g}", probe.name,
                           std::accumulate(own.kld.begin(), own.kld.end(), 0.0) /
                               static_cast<double>(own.kld.size()));

@@ -20,9 +20,9 @@ std::vector<float> logs(std::initializer_list<double> probabilities, double shif
   return out;
 }
 
-kv::Result result(const std::string& recipe, const std::string& window, std::uint64_t bytes,
-                  std::vector<double> kld) {
-  kv::Result r{"setup", window, "longchat", recipe, "shell of " + recipe, "continuation"};
+kv::WindowResult result(const std::string& recipe, const std::string& window, std::uint64_t bytes,
+                        std::vector<double> kld) {
+  kv::WindowResult r{"setup", window, "longchat", recipe, "shell of " + recipe, "continuation"};
   r.context = 64;
   r.values = 1000;
   r.bytes = bytes;
@@ -34,8 +34,8 @@ kv::Result result(const std::string& recipe, const std::string& window, std::uin
 }
 
 // Two families of two points on two windows; "b" has half the bits of "a" at the same KLD.
-std::vector<kv::Result> two_families() {
-  std::vector<kv::Result> all;
+std::vector<kv::WindowResult> two_families() {
+  std::vector<kv::WindowResult> all;
   for (const auto& [window, scale] : {std::pair("w0", 1.0), {"w1", 3.0}}) {
     all.push_back(result("raw", window, 2000, {0, 0}));
     all.push_back(result("a/1", window, 1000, {0.001 * scale, 0.003 * scale}));
@@ -197,15 +197,15 @@ TEST_CASE("the table takes means over tokens and pairs over windows") {
 
 TEST_CASE("results come back from their lines, the last of equal ones, without a torn end") {
   const TempFile file;
-  kv::Result first = result("a/\"1\"\n", "w0", 7, {0, 1.23456789e-5, -1e-12});
+  kv::WindowResult first = result("a/\"1\"\n", "w0", 7, {0, 1.23456789e-5, -1e-12});
   first.nll_sum = 1.0 / 3;
-  kv::Result again = first;
+  kv::WindowResult again = first;
   again.bytes = 8;
-  std::ofstream(file.path) << kv::result_line(first) << kv::result_line(again)
-                           << kv::result_line(result("b", "w0", 1, {1})) << "{\"setup\":";
-  CHECK(kv::read_results(file.path).size() == 2);
+  std::ofstream(file.path) << kv::window_result_line(first) << kv::window_result_line(again)
+                           << kv::window_result_line(result("b", "w0", 1, {1})) << "{\"setup\":";
+  CHECK(kv::read_window_results(file.path).size() == 2);
   kv::mend_results(file.path);
-  const auto read = kv::read_results(file.path);
+  const auto read = kv::read_window_results(file.path);
   REQUIRE(read.size() == 2);
   CHECK(read[0].recipe == first.recipe);
   CHECK(read[0].bytes == 8);
@@ -213,7 +213,7 @@ TEST_CASE("results come back from their lines, the last of equal ones, without a
   CHECK(read[0].kld[0] == 0);
   CHECK(read[0].kld[1] == Approx(1.235e-5));
   std::ofstream(file.path, std::ios::app) << "{\"setup\":1}\n";
-  CHECK_THROWS_AS(kv::read_results(file.path), kv::Error);
+  CHECK_THROWS_AS(kv::read_window_results(file.path), kv::Error);
 }
 
 TEST_CASE("the plot has a marker a point and a name a line") {
