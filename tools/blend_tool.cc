@@ -45,7 +45,8 @@ void declare_blend(CLI::App& app, BlendOptions& o) {
       ->check(CLI::Range(0.0, 100.0));
   app.add_option("--throughput", o.throughput, "auto: what reading gives, 500M (default: measured)")
       ->type_name("RATE");
-  app.add_option("--select", o.select, "which: hkvd, first, qattn, random, none (default: hkvd)")
+  app.add_option("--select", o.select,
+                 "which: hkvd, first, qattn, random, none (default: qattn with a suffix)")
       ->type_name("RULE");
   app.add_option("--check-layer", o.check_layer, "hkvd: choose at this layer (default: 1)")
       ->type_name("LAYER")
@@ -102,9 +103,17 @@ PieceOptions piece_options(const BlendOptions& o, const Invocation& call,
   return options;
 }
 
+// Attention from the question leaves about half of hkvd's divergence (BENCHMARKS.md), but there
+// must be a question, and no time to be told by reading.
+std::string default_rule(const BlendOptions& o) {
+  const bool asked = !o.suffix.empty() || !o.suffix_file.empty();
+  const bool of_hkvd = o.amount == "auto" || !o.gradual.empty() || o.measure != "v" || o.plan;
+  return asked && !of_hkvd ? "qattn" : "hkvd";
+}
+
 FuseOptions fuse_options(const BlendOptions& o) {
   FuseOptions options;
-  options.selection = parse_selection(o.select);
+  options.selection = parse_selection(o.select.empty() ? default_rule(o) : o.select);
   options.amount = o.amount == "auto" ? Amount{o.floor_percent / 100} : parse_amount(o.amount);
   if (!o.gradual.empty()) {
     if (options.selection != Selection::kHkvd) fail_usage("--gradual: only with hkvd");

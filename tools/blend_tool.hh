@@ -13,7 +13,7 @@ struct BlendOptions {
   ModelToolOptions model;
   std::vector<std::string> files;
   std::string order, prefix, separator, suffix, suffix_file;
-  std::string amount = "15%", select = "hkvd", measure = "v", gradual, dtype;
+  std::string amount = "15%", select, measure = "v", gradual, dtype;
   std::string throughput, read_rate;
   std::int64_t check_layer = -1, next_tokens = 32;
   std::uint64_t seed = 0;
