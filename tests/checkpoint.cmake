@@ -3,6 +3,7 @@ kv_test(adapter LIBS kv_checkpoint)
 target_compile_definitions(checkpoint_test PRIVATE KV_TEST_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}")
 kv_fuzz(gguf LIBS kv_gguf)
 kv_fuzz(safetensors LIBS kv_checkpoint)
+kv_fuzz(adapter LIBS kv_checkpoint)
 
 add_executable(checkpoint_probe checkpoint_probe.cc)
 target_link_libraries(checkpoint_probe PRIVATE kv_checkpoint)

@@ -284,11 +284,49 @@ def ids_seeds():
         yield name, text.encode()
 
 
+def adapter_seeds():
+    plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}
+    for name, changes in {
+            "plain": {}, "layers": {"layers_to_transform": [3, 15], "layers_pattern": "layers"},
+            "layer": {"layers_to_transform": 3}, "rslora": {"use_rslora": True, "bias": "none"},
+            "regex": {"target_modules": ".*proj"}, "ranks": {"rank_pattern": {"q_proj": 4}},
+            "alphas": {"alpha_pattern": {"q_proj": 4}}, "dora": {"use_dora": True},
+            "modules": {"modules_to_save": ["lm_head"]}, "rank": {"r": 1 << 60}, "alpha": {"lora_alpha": None},
+            "kind": {"peft_type": "IA3"}}.items():
+        yield name, json.dumps(plain | changes).encode()
+    yield "list", b"[]"
+
+
+def share_plan_seeds():
+    model = {key: "a" for key in ("name", "architecture", "fingerprint", "adapter", "base_fingerprint",
+                                  "tokenizer_fingerprint")}
+    estimate = {"mean": 0.1, "low": 0.05, "high": 0.2}
+    rest = {key: 0.5 for key in ("cost", "kld_p99", "top1", "nll", "nll_own", "f1", "f1_own")}
+
+    def point(first, end):
+        return {"first": first, "end": end, "kld_chosen_by": estimate, "kld": estimate} | rest
+
+    plain = {"format": "kvtools share plan", "version": 1, "from": model, "to": model, "layers": 30,
+             "first_different_layer": 15, "group": {"first": 15, "end": 25}, "hidden_layer": 15, "chosen": 1,
+             "why": "layers:10", "prompts": 4, "prompts_apart": 4, "prefills_a_prompt": 9.5,
+             "sensitivity": [0, 0.1], "frontier": [point(0, 0), point(15, 25)]}
+    for name, changes in {
+            "plain": {}, "none": {"chosen": 0, "group": {"first": 0, "end": 0}}, "group": {"chosen": 0},
+            "chosen": {"chosen": 2}, "backwards": {"frontier": [point(3, 2)]}, "empty": {"frontier": []},
+            "layers": {"layers": 1 << 62}, "version": {"version": 2}}.items():
+        yield name, b"\0" + json.dumps(plain | changes).encode()
+    record = {"groups": [[[0.5, 0.25], 1, 2, 3]], "sensitivity": [0.5], "own": [1, 2, 3]}
+    yield "state", b"\1" + json.dumps({"profile": "a pair", "records": {"refined 3": record}}).encode()
+    yield "other_state", b"\1" + json.dumps({"profile": "another", "records": {}}).encode()
+    yield "no_state", b"\1" + json.dumps({"profile": "a pair", "records": {"refined 3": {}}}).encode()
+
+
 def main(folder):
     for target, seeds in (("gguf", gguf_seeds()), ("safetensors", safetensors_seeds()),
                           ("tokenizer_json", tokenizer_seeds()), ("chat_template", chat_seeds()),
                           ("npy", npy_seeds()), ("llama_state", llama_seeds()), ("ids", ids_seeds()),
-                          ("transformers", transformers_seeds()), ("vllm", vllm_seeds())):
+                          ("transformers", transformers_seeds()), ("vllm", vllm_seeds()),
+                          ("adapter", adapter_seeds()), ("share_plan", share_plan_seeds())):
         for name, data in seeds:
             assert len(data) < 4096, name
             path = folder / target / name
