@@ -1,5 +1,5 @@
 if(KVTOOLS_TORCH)
-  kv_test(tune LIBS kv_tune)
+  kv_test(tune LIBS kv_tune kv_torch)
 
   add_test(NAME peers.adapters
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/peers/adapters.sh $<TARGET_FILE:model_probe>
