@@ -38,7 +38,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--dtype", o.dtype, "f32, f16, bf16, fp8_e4m3, fp8_e5m2 (default: the file's)")
       ->type_name("DTYPE");
   app.add_flag("--stats", o.stats, "print counts and times as JSON on stderr");
-  app.add_flag("--no-history", o.no_history, "leave out which tool made the file");
+  app.add_flag("--no-history", o.no_history, "leave out which tools made the file");
 }
 
 kv::LayerGroup group_of(const std::string& text, std::int64_t layers) {

@@ -61,6 +61,7 @@ void Share::State::describe() {
   to.dtype = options.dtype.value_or(from.dtype);
   to.codec = "raw";
   to.quality_layers = 1;
+  if (options.history.empty()) to.history.clear();
   to.history.insert(to.history.end(), options.history.begin(), options.history.end());
   if (to.dtype == DType::kI8) fail_usage("--dtype int8: a codec's business; see kvencode");
   nlohmann::json extra = nlohmann::json::parse(to.extra_json);

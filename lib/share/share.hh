@@ -22,7 +22,7 @@ struct ShareOptions {
   const Session* hidden_from = nullptr;
   std::optional<DType> dtype;         // of the result; unset: the file's
   double bytes_per_s = 0;             // read no faster; 0: as fast as it goes
-  std::vector<HistoryEntry> history;  // of this step
+  std::vector<HistoryEntry> history;  // of this step; empty: none is kept, of earlier ones either
 };
 
 struct ShareReport {

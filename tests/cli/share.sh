@@ -48,6 +48,8 @@ python3 -c 'import json; s = json.load(open("stats"))
 assert s["recomputed"] == [20, 26] and s["load_s"] > 0.9 * s["read_bytes"] / 20e6, s
 assert s["total_s"] >= max(s["load_s"], s["compute_s"]), s' || fail "--stats: $(<stats)"
 share --layers 20:26 --dtype bf16 base.kv | kvinfo | grep -q 'bf16' || fail '--dtype'
+share --layers none plain.kv | kvinfo | grep -q '^  history .*kvshare' || fail 'no history'
+! share --layers none --no-history plain.kv | kvinfo | grep '^  history' || fail '--no-history'
 
 # A profile of the pair: a plan, which kvshare follows, and which is for these two only.
 kvdiff-layers --profile -m smollm2 -m smollm2+tuned "${m[@]}" --answer 4 --step 10 --state state \
