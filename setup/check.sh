@@ -5,7 +5,8 @@ source "$(dirname "$0")/lib.sh"
 cd "$root"
 [ $# -gt 0 ] || set -- ci fuzz
 
-# The peers, of which tests alone have need, are fetched and unpacked beside the first build.
+# What tests alone need, the peers and the second model, is fetched and unpacked beside the first
+# build.
 setup/packages.sh build test
 KVTOOLS_KEEP_DOWNLOADS=1 setup/setup.sh build
 setup/setup.sh test &

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh STAGE...: everything that a stage needs and that is not there yet; at once when all is.
-# build: packages, LibTorch, the embedded model. test: the peers too. bench: llama.cpp too.
+# build: packages, LibTorch, the embedded model. test: the peers and the second model too. bench:
+# llama.cpp too. second-model: that alone.
 #
 # TORCH_DIR=DIR uses that LibTorch 2.11.0; an installed Python torch 2.11.0 is used too.
 # KVTOOLS_KEEP_DOWNLOADS=1 leaves them for a stage to come.
@@ -10,15 +11,17 @@ set -E
 trap 'say "stopped by a failure in ${BASH_SOURCE[0]##*/}, line $LINENO"' ERR
 source "$root/setup/torch.sh"
 source "$root/setup/model.sh"
+source "$root/setup/gemma3.sh"
 source "$root/setup/peers.sh"
 
 steps=()
 for stage in "$@"; do
   case $stage in
     build) steps+=(torch model) ;;
-    test) steps+=(peers) ;;
+    test) steps+=(peers gemma3) ;;
     bench) steps+=(llama_cpp) ;;
-    *) die "unknown stage '$stage'; there are build, test and bench" ;;
+    second-model) steps+=(gemma3) ;;
+    *) die "unknown stage '$stage'; there are build, test, bench and second-model" ;;
   esac
 done
 
