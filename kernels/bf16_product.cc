@@ -98,14 +98,14 @@ void set_product_target(ProductTarget target) { table().select(target); }
 ProductTarget bf16_product(const Bf16Product& product, std::int64_t first_panel,
                            std::int64_t end_panel) {
   const Bf16Matrix& weights = product.weights;
-  const bool silu = product.end == ProductEnd::kSiluMul;
+  const bool paired = is_paired(product.end);
   require(first_panel >= 0 && first_panel <= end_panel && end_panel <= weights.panels(),
           "bf16_product: no such panels");
   require(product.rows >= 0 && product.x_stride >= weights.inputs(),
           "bf16_product: rows of x overlap");
-  require(product.out_stride >= (silu ? weights.outputs() / 2 : weights.outputs()),
+  require(product.out_stride >= (paired ? weights.outputs() / 2 : weights.outputs()),
           "bf16_product: rows of the result overlap");
-  require(weights.paired() == silu && (!silu || product.bias == nullptr),
+  require(weights.paired() == paired && (!paired || product.bias == nullptr),
           "bf16_product: the matrix is paired for another end");
   const ProductJob job{.panels = weights.data(),
                        .steps = weights.inputs() / Bf16Matrix::kStepInputs,

@@ -20,7 +20,7 @@ class Bf16Matrix {
   static bool fits(std::int64_t outputs, std::int64_t inputs);
 
   // Room for the weights, whose values pack() gives. `paired`: output i of the first half and
-  // output i of the second half are put side by side, for ProductEnd::kSiluMul. Throws
+  // output i of the second half are put side by side, for ProductEnd::kSiluMul and kGeluMul. Throws
   // std::invalid_argument for sizes that do not fit.
   Bf16Matrix(std::int64_t outputs, std::int64_t inputs, bool paired = false);
 
@@ -73,7 +73,13 @@ enum class ProductEnd {
   // out = bf16(g / (1 + e^-g) * u), g the sums of the first half of the outputs and u those of the
   // second; to a relative error of 2e-4 before it is rounded. Needs a paired matrix.
   kSiluMul,
+  // So with u' = sqrt(8 / pi) (g + 0.044715 g^3) in the place of e's g: GELU as its tanh has it.
+  kGeluMul,
 };
+
+constexpr bool is_paired(ProductEnd end) {
+  return end == ProductEnd::kSiluMul || end == ProductEnd::kGeluMul;
+}
 
 struct Bf16Product {
   const Bf16Matrix& weights;

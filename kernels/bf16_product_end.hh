@@ -18,7 +18,7 @@ class BlockEnd {
   BlockEnd(const ProductJob& job, const float* sums, std::int64_t row, std::int64_t rows,
            std::int64_t panel)
       : sums_(sums), rows_(rows), stride_(job.out_stride) {
-    const std::int64_t column = panel * (kEnd == ProductEnd::kSiluMul ? 16 : kPanelWidth);
+    const std::int64_t column = panel * (is_paired(kEnd) ? 16 : kPanelWidth);
     bits_ = static_cast<std::uint16_t*>(job.out) + row * stride_ + column;
     floats_ = static_cast<float*>(job.out) + row * stride_ + column;
     if (job.bias != nullptr) {
@@ -38,9 +38,15 @@ class BlockEnd {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(values));
   }
 
-  // x / (1 + e^-x); 1 / infinity is exactly 0.
-  static __m512 silu(__m512 x) {
-    const __m512 e = exp2_coarse(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)));
+  // x / (1 + e^-x), or e of GELU; 1 / infinity is exactly 0.
+  static __m512 gated(__m512 x) {
+    __m512 slope = x;
+    if constexpr (kEnd == ProductEnd::kGeluMul) {
+      const __m512 cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
+      slope = _mm512_fmadd_ps(cube, _mm512_set1_ps(0.044715f * 1.59576912f),
+                              _mm512_mul_ps(x, _mm512_set1_ps(1.59576912f)));
+    }
+    const __m512 e = exp2_coarse(_mm512_mul_ps(slope, _mm512_set1_ps(-1.44269504f)));
     return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0f), e)));
   }
 
@@ -57,7 +63,7 @@ class BlockEnd {
       _mm512_storeu_ps(floats_, _mm512_add_ps(_mm512_loadu_ps(floats_), first));
       _mm512_storeu_ps(floats_ + 16, _mm512_add_ps(_mm512_loadu_ps(floats_ + 16), second));
     } else {
-      store_bf16(bits_, _mm512_mul_ps(silu(first), second));
+      store_bf16(bits_, _mm512_mul_ps(gated(first), second));
     }
     sums_ += kPanelWidth;
     bits_ += stride_;
@@ -83,6 +89,8 @@ void with_end(const ProductJob& job, const F& body) {
       return body.template operator()<ProductEnd::kAdd>();
     case ProductEnd::kSiluMul:
       return body.template operator()<ProductEnd::kSiluMul>();
+    case ProductEnd::kGeluMul:
+      return body.template operator()<ProductEnd::kGeluMul>();
   }
 }
 

@@ -10,6 +10,9 @@ namespace {
 float value_of(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 std::uint16_t bits_of(float value) { return bf16_of_bits(std::bit_cast<std::uint32_t>(value)); }
 
+// 0.5 (1 + tanh(u)) = 1 / (1 + e^-2u)
+float gelu_slope(float x) { return 1.59576912f * (x + 0.044715f * x * x * x); }
+
 float sum_of(const ProductJob& job, std::int64_t row, std::int64_t panel, std::int64_t place) {
   const std::uint16_t* x = job.x + row * job.x_stride;
   const std::uint16_t* weights =
@@ -40,6 +43,11 @@ void end_row(const ProductJob& job, const float* sums, std::int64_t row, std::in
       case ProductEnd::kSiluMul:
         if (i >= 16) break;
         bits[panel * 16 + i] = bits_of(sums[i] / (1 + std::exp(-sums[i])) * sums[i + 16]);
+        break;
+      case ProductEnd::kGeluMul:
+        if (i >= 16) break;
+        bits[panel * 16 + i] =
+            bits_of(sums[i] / (1 + std::exp(-gelu_slope(sums[i]))) * sums[i + 16]);
         break;
     }
   }

@@ -6,6 +6,8 @@
 
 #include <sys/stat.h>
 
+#include <tuple>
+
 namespace kv {
 
 namespace {
@@ -41,7 +43,10 @@ std::int64_t first_different_layer(const Checkpoint& a, const Checkpoint& b) {
   const auto same = [&](const std::string& prefix) {
     return a.fingerprint_of(prefix) == b.fingerprint_of(prefix);
   };
-  if (!same("model.embed_tokens.") || a.config().rms_epsilon != b.config().rms_epsilon) return 0;
+  const auto computes = [](const ModelConfig& c) {
+    return std::tuple(c.rms_epsilon, c.post_norms, c.activation, c.embedding_scale, c.query_scalar);
+  };
+  if (!same("model.embed_tokens.") || computes(a.config()) != computes(b.config())) return 0;
   std::int64_t layer = 0;
   while (layer < std::ssize(layers) && same(fmt::format("model.layers.{}.", layer))) ++layer;
   return layer;

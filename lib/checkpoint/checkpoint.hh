@@ -30,9 +30,12 @@ enum class WeightType {
   kQ6_K,
 };
 
+// Of the MLP's gate.
+enum class Activation { kSilu, kGeluTanh };
+
 struct ModelConfig {
   std::string name;          // "smollm2" or the folder's name
-  std::string architecture;  // "llama", "mistral", "qwen2", "qwen3"
+  std::string architecture;  // "llama", "mistral", "qwen2", "qwen3", "gemma3"
   std::int64_t vocab = 0;
   std::int64_t hidden = 0;
   std::int64_t intermediate = 0;
@@ -41,12 +44,20 @@ struct ModelConfig {
   double rms_epsilon = 1e-5;
   bool attention_bias = false;  // Qwen2: bias on q, k and v
   bool output_bias = false;     // Llama with attention_bias: on o as well
-  bool qk_norm = false;         // Qwen3: RMS norm on q and k of each head
-  bool tied_head = false;       // logits from the embedding matrix
+  bool qk_norm = false;         // Qwen3, Gemma 3: RMS norm on q and k of each head
+  bool post_norms = false;      // Gemma 3: what attention and MLP add is normed before
+  Activation activation = Activation::kSilu;
+  double embedding_scale = 1;  // of the embeddings that enter the first layer
+  double query_scalar = 0;     // attention's scores go over its square root; 0: over a key's values
+  bool tied_head = false;      // logits from the embedding matrix
   std::optional<std::int32_t> bos_id;
   std::vector<std::int32_t> eos_ids;
   std::string licence;  // as the file names it; empty when it does not
   std::vector<LayerGeometry> layers;
+
+  double score_scalar(const LayerGeometry& layer) const {
+    return query_scalar > 0 ? query_scalar : static_cast<double>(layer.k_dim);
+  }
 };
 
 // One tensor, mapped. `shape` is row-major as in PyTorch, outermost first; the last dimension is
@@ -92,7 +103,8 @@ class Checkpoint {
 
   // Elements [first, first + out.size()) of a weight as f32, dequantised, rows in Hugging Face
   // order: GGUF files of family llama keep the rows of q and k interleaved for their RoPE, and
-  // are put back here. `first` and the size are whole rows.
+  // are put back here. Norms are what rows are multiplied by: Gemma's safetensors hold that less 1.
+  // `first` and the size are whole rows.
   virtual void read_f32(const WeightView& weight, std::int64_t first,
                         std::span<float> out) const = 0;
 

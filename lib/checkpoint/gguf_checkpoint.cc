@@ -19,6 +19,12 @@ constexpr std::array<NamePair, 3> kTopNames = {{
     {"output_norm.weight", "model.norm.weight"},
     {"output.weight", "lm_head.weight"},
 }};
+// Of models that norm what attention and MLP add, first: ffn_norm is another one there.
+constexpr std::array<NamePair, 3> kPostNormNames = {{
+    {"post_attention_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
+    {"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
+}};
 constexpr std::array<NamePair, 15> kLayerNames = {{
     {"attn_norm.weight", "input_layernorm.weight"},
     {"attn_q.weight", "self_attn.q_proj.weight"},
@@ -38,7 +44,7 @@ constexpr std::array<NamePair, 15> kLayerNames = {{
 }};
 
 // Empty for tensors that are no weights of ours.
-std::string hf_name(std::string_view name) {
+std::string hf_name(std::string_view name, bool post_norms) {
   for (const NamePair& pair : kTopNames) {
     if (name == pair.gguf) return std::string(pair.hf);
   }
@@ -46,12 +52,16 @@ std::string hf_name(std::string_view name) {
   name.remove_prefix(4);
   const std::size_t dot = name.find('.');
   if (dot == std::string_view::npos) return {};
-  for (const NamePair& pair : kLayerNames) {
-    if (name.substr(dot + 1) == pair.gguf) {
-      return fmt::format("model.layers.{}.{}", name.substr(0, dot), pair.hf);
+  const auto among = [&](std::span<const NamePair> pairs) -> std::string {
+    for (const NamePair& pair : pairs) {
+      if (name.substr(dot + 1) == pair.gguf) {
+        return fmt::format("model.layers.{}.{}", name.substr(0, dot), pair.hf);
+      }
     }
-  }
-  return {};
+    return {};
+  };
+  const std::string found = post_norms ? among(kPostNormNames) : std::string();
+  return found.empty() ? among(kLayerNames) : found;
 }
 
 std::optional<WeightType> weight_type(GgmlType type) {
@@ -105,14 +115,16 @@ std::int64_t GgufCheckpoint::required(const std::string& key, std::int64_t most)
 void GgufCheckpoint::read_config() {
   constexpr std::int64_t kMost = 1 << 24;
   const std::string arch(file_.text("general.architecture").value_or(""));
-  if (arch != "llama" && arch != "qwen2" && arch != "qwen3") {
-    fail_input("{}: architecture '{}' is not supported (llama, qwen2 and qwen3 are)", path_, arch);
+  family_ = family_of_gguf(arch);
+  if (family_ == nullptr) {
+    fail_input("{}: architecture '{}' is not supported ({} are)", path_, arch,
+               family_names(/*gguf=*/true));
   }
-  config_.architecture = arch;
   config_.name = path_.substr(path_.rfind('/') + 1);
   if (config_.name.ends_with(".gguf")) config_.name.resize(config_.name.size() - 5);
   config_.licence = std::string(file_.text("general.license").value_or(""));
   config_.hidden = required(arch + ".embedding_length", kMost);
+  set_family(*family_, config_);
   config_.intermediate = required(arch + ".feed_forward_length", kMost);
   config_.query_heads = required(arch + ".attention.head_count", 1 << 12);
   config_.context = required(arch + ".context_length", INT64_MAX);
@@ -121,7 +133,8 @@ void GgufCheckpoint::read_config() {
 
   LayerGeometry layer;
   layer.kv_heads = file_.integer(arch + ".attention.head_count_kv").value_or(config_.query_heads);
-  const std::int64_t head = config_.hidden / config_.query_heads;
+  const std::int64_t head =
+      family_->head_dim > 0 ? family_->head_dim : config_.hidden / config_.query_heads;
   layer.k_dim = file_.integer(arch + ".attention.key_length").value_or(head);
   layer.v_dim = file_.integer(arch + ".attention.value_length").value_or(head);
   layer.window = file_.integer(arch + ".attention.sliding_window").value_or(0);
@@ -136,6 +149,11 @@ void GgufCheckpoint::read_config() {
   }
   read_rope(arch, layer.rope);
   config_.layers.assign(static_cast<std::size_t>(required(arch + ".block_count", 1 << 12)), layer);
+  if (std::ssize(config_.layers) == family_->width_scalar_layers) {
+    config_.query_scalar =
+        static_cast<double>(config_.hidden) / static_cast<double>(config_.query_heads);
+  }
+  set_windows(arch);
 
   const auto bos = file_.integer("tokenizer.ggml.bos_token_id");
   if (bos) config_.bos_id = static_cast<std::int32_t>(*bos);
@@ -146,7 +164,7 @@ void GgufCheckpoint::read_config() {
 }
 
 void GgufCheckpoint::read_rope(const std::string& arch, Rope& rope) const {
-  rope.theta = file_.number(arch + ".rope.freq_base").value_or(rope.theta);
+  rope.theta = file_.number(arch + ".rope.freq_base").value_or(family_->theta);
   const std::string_view scaling = file_.text(arch + ".rope.scaling.type").value_or("none");
   rope.factor = file_.number(arch + ".rope.scaling.factor").value_or(1.0);
   rope.original_context =
@@ -161,9 +179,26 @@ void GgufCheckpoint::read_rope(const std::string& arch, Rope& rope) const {
   }
 }
 
+// Which layers slide, where not all do, and how keys are rotated in those.
+void GgufCheckpoint::set_windows(const std::string& arch) {
+  if (family_->full_every == 0 || config_.layers.front().window == 0) return;
+  const std::int64_t full_every =
+      file_.integer(arch + ".attention.sliding_window_pattern").value_or(family_->full_every);
+  Rope sliding;
+  sliding.theta = file_.number(arch + ".rope.freq_base_swa").value_or(family_->sliding_theta);
+  for (std::size_t i = 0; i < config_.layers.size(); ++i) {
+    LayerGeometry& layer = config_.layers[i];
+    if (full_every > 0 && static_cast<std::int64_t>(i + 1) % full_every == 0) {
+      layer.window = 0;
+    } else {
+      layer.rope = sliding;
+    }
+  }
+}
+
 void GgufCheckpoint::add_weight(const GgufTensor& tensor) {
   if (tensor.name.starts_with("rope_")) return add_rope(tensor);
-  const std::string name = hf_name(tensor.name);
+  const std::string name = hf_name(tensor.name, config_.post_norms);
   if (name.empty()) return;
   const std::optional<WeightType> type = weight_type(tensor.type);
   if (!type) {
@@ -181,7 +216,7 @@ void GgufCheckpoint::add_rope(const GgufTensor& tensor) {
   if (tensor.name != "rope_freqs.weight") {
     fail_input("{}: RoPE scaling by the tensor '{}' is not supported", path_, tensor.name);
   }
-  const LayerGeometry& layer = config_.layers.front();
+  const LayerGeometry layer = config_.layers.front();
   if (tensor.type != GgmlType::kF32 || tensor.shape != std::vector<std::int64_t>{layer.k_dim / 2}) {
     fail_input("{}: rope_freqs.weight is not {} numbers of type F32", path_, layer.k_dim / 2);
   }
@@ -195,13 +230,15 @@ void GgufCheckpoint::add_rope(const GgufTensor& tensor) {
     fail_input("{}: rope_freqs.weight is not Llama 3's RoPE scaling; use the Hugging Face folder",
                path_);
   }
-  for (LayerGeometry& each : config_.layers) each.rope = *rope;
+  for (LayerGeometry& each : config_.layers) {
+    if (each.rope == layer.rope) each.rope = *rope;
+  }
 }
 
 // llama.cpp rotates neighbours, Hugging Face halves: its converter interleaves the rows of a head,
 // so that row 2i + j of the file is row j * dim/2 + i of the model.
 bool GgufCheckpoint::interleaved(const WeightView& weight, std::int64_t& head_rows) const {
-  if (config_.architecture != "llama") return false;
+  if (!family_->interleaved) return false;
   head_rows = config_.layers.front().k_dim;
   return weight.name.find(".self_attn.q_proj.") != std::string::npos ||
          weight.name.find(".self_attn.k_proj.") != std::string::npos;

@@ -34,6 +34,9 @@ HfCheckpoint::HfCheckpoint(const std::string& folder) {
   if (!exists(config)) fail_input("{}: no config.json in the folder", path_);
   config_ = hf_config(read_text(config), exists(generation) ? read_text(generation) : "", config);
   config_.name = path_.substr(path_.rfind('/') + 1);
+  for (const Family& family : families()) {
+    if (family.name == config_.architecture) norms_less_one_ = family.hf_norms_less_one;
+  }
   for (const std::string& shard : shard_names()) {
     shards_.push_back(std::make_unique<SafetensorsFile>(path_ + "/" + shard));
     for (const WeightView& view : shards_.back()->tensors()) {
@@ -72,6 +75,9 @@ void HfCheckpoint::read_f32(const WeightView& weight, std::int64_t first,
                             std::span<float> out) const {
   const std::size_t offset = static_cast<std::size_t>(first) * block_shape(weight.type).size_bytes;
   dequantize(weight.type, weight.bytes.data() + offset, out);
+  if (norms_less_one_ && weight.name.ends_with("norm.weight")) {
+    for (float& value : out) value += 1;
+  }
 }
 
 }  // namespace kv

@@ -18,6 +18,7 @@ class HfCheckpoint final : public WeightTable {
   std::vector<std::string> shard_names() const;
 
   std::vector<std::unique_ptr<SafetensorsFile>> shards_;
+  bool norms_less_one_ = false;
 };
 
 }  // namespace kv

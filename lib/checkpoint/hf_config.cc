@@ -14,6 +14,7 @@ using nlohmann::json;
 
 constexpr int kMaxDepth = 32;
 constexpr std::int64_t kMost = 1 << 24;
+constexpr const char *kFull = "full_attention", *kSliding = "sliding_attention";
 
 json parse_object(const std::string& text, const std::string& place) {
   if (json_too_deep(text, kMaxDepth)) fail_input("{}: nested too deeply", place);
@@ -72,9 +73,10 @@ double yarn_attention_factor(const Config& scaling, double factor) {
   return one != 0 && all != 0 ? mscale(one) / mscale(all) : mscale(1);
 }
 
-Rope rope_of(const Config& config, std::int64_t context) {
+// `absent` is the base where the configuration has none.
+Rope rope_of(const Config& config, std::int64_t context, double absent) {
   Rope rope;
-  rope.theta = config.number("rope_theta", rope.theta);
+  rope.theta = config.number("rope_theta", absent);
   const char* key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   if (!config.has(key)) return rope;
   if (!config.raw(key).is_object()) fail_input("{}: {} is not an object", config.place(), key);
@@ -104,21 +106,63 @@ Rope rope_of(const Config& config, std::int64_t context) {
   return rope;
 }
 
-// Which layers slide: layer_types says so since transformers 4.53, max_window_layers before.
-void set_windows(const Config& config, ModelConfig& model) {
-  const bool qwen = model.architecture.starts_with("qwen");
-  if (!config.has("sliding_window") || (qwen && !config.boolean("use_sliding_window", false))) {
+// That of layers of this type: since transformers 5 rope_parameters may have an object for each;
+// before, the base of sliding layers had a key of its own, and no scaling.
+Rope rope_of_type(const Config& config, const Family& family, std::int64_t context,
+                  const char* type) {
+  const bool slides = std::string_view(type) == kSliding;
+  const bool differs = slides && family.sliding_theta > 0;
+  const double absent = differs ? config.number("rope_local_base_freq", family.sliding_theta)
+                                : config.number("rope_theta", family.theta);
+  if (config.has("rope_parameters") && config.raw("rope_parameters").is_object()) {
+    const json& by_type = config.raw("rope_parameters");
+    if (by_type.contains(type)) {
+      const json part = {{"rope_parameters", by_type[type]}};
+      return rope_of(Config(part, config.place()), context, absent);
+    }
+  }
+  if (!differs) return rope_of(config, context, family.theta);
+  Rope rope;
+  rope.theta = absent;
+  return rope;
+}
+
+// Which layers slide: layer_types says so since transformers 4.53; before, max_window_layers, or
+// the family's pattern.
+void set_windows(const Config& config, const Family& family, ModelConfig& model) {
+  const bool by_switch = family.window_by_switch;
+  if (!config.has("sliding_window") ||
+      (by_switch && !config.boolean("use_sliding_window", false))) {
     return;
   }
   const std::int64_t window = config.integer("sliding_window", INT64_MAX);
   const std::int64_t full_layers =
-      config.has("max_window_layers") && qwen ? config.integer("max_window_layers", kMost) : 0;
+      config.has("max_window_layers") && by_switch ? config.integer("max_window_layers", kMost) : 0;
   const bool typed = config.has("layer_types") && config.raw("layer_types").is_array() &&
                      config.raw("layer_types").size() == model.layers.size();
+  const std::int64_t full_every =
+      config.integer("sliding_window_pattern", kMost, family.full_every);
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
-    const bool slides = typed ? config.raw("layer_types")[i] == "sliding_attention"
-                              : static_cast<std::int64_t>(i) >= full_layers;
+    const auto index = static_cast<std::int64_t>(i);
+    const bool slides = typed                   ? config.raw("layer_types")[i] == kSliding
+                        : family.full_every > 0 ? (index + 1) % full_every != 0
+                                                : index >= full_layers;
     if (slides) model.layers[i].window = window;
+  }
+}
+
+void refuse_others(const Config& config, const Family& family) {
+  const bool gelu = family.activation == Activation::kGeluTanh;
+  const char* key = gelu ? "hidden_activation" : "hidden_act";
+  const char* name = gelu ? "gelu_pytorch_tanh" : "silu";
+  if (config.text(key, name) != name) fail_input("{}: {} is not {}", config.place(), key, name);
+  if (config.boolean("mlp_bias", false))
+    fail_input("{}: mlp_bias is not supported", config.place());
+  for (const char* other : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+    if (config.has(other)) fail_input("{}: {} is not supported", config.place(), other);
+  }
+  if (config.boolean("use_bidirectional_attention", false)) {
+    fail_input("{}: use_bidirectional_attention is not supported", config.place());
   }
 }
 
@@ -143,38 +187,46 @@ ModelConfig hf_config(const std::string& text, const std::string& generation_tex
   const json parsed = parse_object(text, place);
   const Config config(parsed, place);
   ModelConfig model;
-  model.architecture = config.text("model_type", "");
-  if (model.architecture != "llama" && model.architecture != "mistral" &&
-      model.architecture != "qwen2" && model.architecture != "qwen3") {
-    fail_input("{}: model_type '{}' is not supported (llama, mistral, qwen2 and qwen3 are)", place,
-               model.architecture);
+  const std::string type = config.text("model_type", "");
+  const Family* known = family_of_hf(type);
+  if (known == nullptr) {
+    fail_input("{}: model_type '{}' is not supported ({} are)", place, type,
+               family_names(/*gguf=*/false));
   }
-  if (config.text("hidden_act", "silu") != "silu") fail_input("{}: hidden_act is not silu", place);
-  if (config.boolean("mlp_bias", false)) fail_input("{}: mlp_bias is not supported", place);
+  const Family& family = *known;
+  refuse_others(config, family);
   model.vocab = config.integer("vocab_size", kMost);
   model.hidden = config.integer("hidden_size", kMost);
+  set_family(family, model);
   model.intermediate = config.integer("intermediate_size", kMost);
   model.query_heads = config.integer("num_attention_heads", 1 << 12);
   model.context = config.integer("max_position_embeddings", INT64_MAX, 2048);
   model.rms_epsilon = config.number("rms_norm_eps", 1e-6);
-  model.tied_head = config.boolean("tie_word_embeddings", false);
+  model.tied_head = config.boolean("tie_word_embeddings", family.tied_head);
   const bool bias = config.boolean("attention_bias", false);
-  model.attention_bias = model.architecture == "qwen2" || bias;
-  model.output_bias = bias && model.architecture != "qwen2";
-  model.qk_norm = model.architecture == "qwen3";
+  model.attention_bias = family.attention_bias || bias;
+  model.output_bias = bias && !family.attention_bias;
+  if (family.query_scalar > 0) {
+    model.query_scalar = config.number("query_pre_attn_scalar", family.query_scalar);
+    if (!(model.query_scalar > 0)) fail_input("{}: query_pre_attn_scalar is not above 0", place);
+  }
 
   LayerGeometry layer;
   layer.kv_heads = config.integer("num_key_value_heads", model.query_heads, model.query_heads);
   layer.k_dim = layer.v_dim = config.integer(
-      "head_dim", 1 << 16, std::max<std::int64_t>(1, model.hidden / model.query_heads));
-  layer.rope = rope_of(config, model.context);
+      "head_dim", 1 << 16,
+      family.head_dim > 0 ? family.head_dim
+                          : std::max<std::int64_t>(1, model.hidden / model.query_heads));
   if (model.query_heads % layer.kv_heads != 0 || layer.k_dim % 2 != 0) {
     fail_input("{}: {} query heads, {} KV heads and head dimension {} do not fit", place,
                model.query_heads, layer.kv_heads, layer.k_dim);
   }
   model.layers.assign(static_cast<std::size_t>(config.integer("num_hidden_layers", 1 << 12)),
                       layer);
-  set_windows(config, model);
+  set_windows(config, family, model);
+  const Rope full = rope_of_type(config, family, model.context, kFull);
+  const Rope sliding = rope_of_type(config, family, model.context, kSliding);
+  for (LayerGeometry& each : model.layers) each.rope = each.window > 0 ? sliding : full;
 
   if (!generation_text.empty()) {
     const json generation = parse_object(generation_text, "generation_config.json");

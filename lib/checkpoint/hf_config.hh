@@ -1,7 +1,7 @@
 #pragma once
 // config.json of a Hugging Face folder. Private to the folder.
 
-#include "kv/checkpoint/checkpoint.hh"
+#include "family.hh"
 
 #include <string>
 

@@ -15,6 +15,13 @@ std::string geometry_text(const ModelConfig& config) {
   std::string text =
       fmt::format("{} {} {} {} {} {:.17g}", config.architecture, config.vocab, config.hidden,
                   config.intermediate, config.query_heads, config.rms_epsilon);
+  // What older families have not is told only where it is not as theirs: fingerprints stay.
+  if (config.post_norms || config.activation != Activation::kSilu || config.embedding_scale != 1 ||
+      config.query_scalar != 0) {
+    text += fmt::format(" {} {} {:.17g} {:.17g}", config.post_norms,
+                        static_cast<int>(config.activation), config.embedding_scale,
+                        config.query_scalar);
+  }
   for (const LayerGeometry& layer : config.layers) {
     const Rope& rope = layer.rope;
     text +=
@@ -100,6 +107,10 @@ void WeightTable::check_weights() const {
     const std::int64_t v = layer.kv_heads * layer.v_dim, o = c.query_heads * layer.v_dim;
     expect(prefix + "input_layernorm.weight", {c.hidden});
     expect(prefix + "post_attention_layernorm.weight", {c.hidden});
+    if (c.post_norms) {
+      expect(prefix + "pre_feedforward_layernorm.weight", {c.hidden});
+      expect(prefix + "post_feedforward_layernorm.weight", {c.hidden});
+    }
     expect(prefix + "self_attn.q_proj.weight", {q, c.hidden});
     expect(prefix + "self_attn.k_proj.weight", {k, c.hidden});
     expect(prefix + "self_attn.v_proj.weight", {v, c.hidden});

@@ -40,7 +40,7 @@ template <typename T>
 class RowBlock {
  public:
   RowBlock(const KvCache::State& cache, std::int64_t layer, std::int64_t head, std::int64_t group,
-           std::span<const std::int32_t> positions, const T* queries, bool by_kernel,
+           float scale, std::span<const std::int32_t> positions, const T* queries, bool by_kernel,
            Scratch<T>& scratch)
       : cache_(cache),
         geometry_(cache.geometry[static_cast<std::size_t>(layer)]),
@@ -51,6 +51,7 @@ class RowBlock {
         window_(cache.layers[static_cast<std::size_t>(layer)].window),
         head_(head),
         group_(group),
+        scale_(scale),
         positions_(positions),
         queries_(queries),
         by_kernel_(by_kernel),
@@ -107,9 +108,7 @@ class RowBlock {
     }
     const auto rows = static_cast<std::int64_t>(scratch_.sum.size());
     const std::int64_t width = count * kTileSlots;
-    SoftmaxBlock block{.keys = width,
-                       .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.k_dim)),
-                       .window = window_};
+    SoftmaxBlock block{.keys = width, .scale = scale_, .window = window_};
     for (std::int64_t i = 0; i < count; ++i) {
       multiply(rows, kTileSlots, geometry_.k_dim, queries_, geometry_.k_dim,
                static_cast<const T*>(keys_.tile(head_, first + i)), kTileSlots,
@@ -144,7 +143,7 @@ class RowBlock {
                         .keys = bits(keys_.tile(head_, first)),
                         .values = bits(values_.tile(head_, first)),
                         .tiles = count,
-                        .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.k_dim)),
+                        .scale = scale_,
                         .window = window_,
                         .max = scratch_.max.data(),
                         .sum = scratch_.sum.data(),
@@ -159,6 +158,7 @@ class RowBlock {
   const LayerGeometry& geometry_;
   Tiles<T> keys_, values_;
   std::int64_t window_, head_, group_;
+  float scale_;
   std::span<const std::int32_t> positions_;
   const T* queries_;
   bool by_kernel_;
@@ -170,7 +170,8 @@ class RowBlock {
 
 template <typename T>
 void attend(const KvCache::State& cache, std::int64_t layer, const T* queries, std::int64_t group,
-            std::span<const std::int32_t> row_positions, T* out) {
+            double score_scalar, std::span<const std::int32_t> row_positions, T* out) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(score_scalar));
   const LayerGeometry& geometry = cache.geometry[static_cast<std::size_t>(layer)];
   const auto rows = static_cast<std::int64_t>(row_positions.size());
   const bool by_kernel = sizeof(T) == 2 && bf16_attention_fits(geometry.k_dim, geometry.v_dim);
@@ -184,7 +185,7 @@ void attend(const KvCache::State& cache, std::int64_t layer, const T* queries, s
     const std::int64_t head = item % geometry.kv_heads;
     const std::int64_t begin = block * step, end = std::min(rows, begin + step);
     thread_local Scratch<T> scratch;
-    RowBlock<T> work(cache, layer, head, group,
+    RowBlock<T> work(cache, layer, head, group, scale,
                      row_positions.subspan(static_cast<std::size_t>(begin),
                                            static_cast<std::size_t>(end - begin)),
                      queries + (head * rows + begin) * group * geometry.k_dim, by_kernel, scratch);
@@ -208,10 +209,10 @@ bool attention_supported() {
   }
 }
 
-template void attend(const KvCache::State&, std::int64_t, const float*, std::int64_t,
+template void attend(const KvCache::State&, std::int64_t, const float*, std::int64_t, double,
                      std::span<const std::int32_t>, float*);
 template void attend(const KvCache::State&, std::int64_t, const c10::BFloat16*, std::int64_t,
-                     std::span<const std::int32_t>, c10::BFloat16*);
+                     double, std::span<const std::int32_t>, c10::BFloat16*);
 template bool attention_supported<float>();
 template bool attention_supported<c10::BFloat16>();
 

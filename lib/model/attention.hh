@@ -10,10 +10,10 @@
 namespace kv {
 
 // `queries`: rotated, [kv heads][rows][group][k_dim], `group` query heads to a KV head.
-// `out`: [rows][query heads][v_dim].
+// Scores go over the square root of `score_scalar`. `out`: [rows][query heads][v_dim].
 template <typename T>
 void attend(const KvCache::State& cache, std::int64_t layer, const T* queries, std::int64_t group,
-            std::span<const std::int32_t> row_positions, T* out);
+            double score_scalar, std::span<const std::int32_t> row_positions, T* out);
 
 // Whether the CPU multiplies T in tiles (LibTorch's brgemm).
 template <typename T>

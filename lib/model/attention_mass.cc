@@ -43,7 +43,7 @@ std::vector<float> Model::attention_mass(std::int64_t layer, const at::Tensor& h
     if (store.window > 0)
       unseen = at::bitwise_or(unseen, positions <= row_positions - store.window);
     at::Tensor mass = at::zeros({size}, at::TensorOptions(at::kFloat).device(cache.device));
-    const double scale = 1.0 / std::sqrt(static_cast<double>(call.weights.geometry.k_dim));
+    const double scale = 1.0 / std::sqrt(call.config.score_scalar(call.weights.geometry));
     for (std::int64_t head = 0; head < heads; ++head) {
       const at::Tensor of_head = queries.narrow(1, head * group, group).transpose(0, 1);
       const at::Tensor scores =

@@ -49,6 +49,26 @@ const T* normed_rows(const float* hidden, const at::Tensor& weight, double epsil
   return out;
 }
 
+// Adds x W^T to `sum`, normed before where there is a norm.
+void add_product(const Linear& linear, const at::Tensor& norm, double epsilon, const T* x,
+                 std::int64_t rows, float* sum) {
+  if (!norm.defined()) {
+    linear.multiply(x, rows, ProductEnd::kAdd, sum);
+    return;
+  }
+  thread_local AlignedVector<float> memory;
+  const std::int64_t width = norm.numel();
+  memory.resize(static_cast<std::size_t>(rows * width));
+  const float* product = memory.data();
+  linear.multiply(x, rows, ProductEnd::kStoreF32, memory.data());
+  const float* factors = norm.const_data_ptr<float>();
+  parallel_ranges(rows, kNormGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      row_ops<T>().add_normed(product + i * width, factors, epsilon, width, sum + i * width);
+    }
+  });
+}
+
 }  // namespace
 
 void project_rows(const LayerWeights& weights, double rms_epsilon, const float* hidden,
@@ -67,16 +87,19 @@ void finish_rows(const LayerWeights& weights, double rms_epsilon, const T* atten
   const std::int64_t from = weights.output.matrix()->inputs();
   const std::int64_t width = weights.output.matrix()->outputs();
   const std::int64_t inner = weights.down.matrix()->inputs();
+  const ProductEnd gate =
+      weights.activation == Activation::kGeluTanh ? ProductEnd::kGeluMul : ProductEnd::kSiluMul;
   each_block(rows, [&](std::int64_t begin, std::int64_t end) {
     thread_local AlignedVector<T> memory;
     const std::int64_t count = end - begin;
     memory.resize(static_cast<std::size_t>(count * inner));
     T* act = memory.data();
     float* sum = hidden + begin * width;
-    weights.output.multiply(attended + begin * from, count, ProductEnd::kAdd, sum);
+    add_product(weights.output, weights.attention_post_norm, rms_epsilon, attended + begin * from,
+                count, sum);
     const T* normed = normed_rows(sum, weights.mlp_norm, rms_epsilon, count);
-    weights.gate_up.multiply(normed, count, ProductEnd::kSiluMul, act);
-    weights.down.multiply(act, count, ProductEnd::kAdd, sum);
+    weights.gate_up.multiply(normed, count, gate, act);
+    add_product(weights.down, weights.mlp_post_norm, rms_epsilon, act, count, sum);
   });
 }
 

@@ -2,7 +2,6 @@
 
 #include "kv/model/model_state.hh"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
@@ -18,21 +17,8 @@ constexpr std::int64_t kRowsWorthDropping = 64;
 }  // namespace
 
 at::Tensor Model::embed(std::span<const std::int32_t> ids) const {
-  const WeightView& table = state_->checkpoint.weight("model.embed_tokens.weight");
-  const std::int64_t width = state_->config.hidden, vocab = state_->config.vocab;
-  return inferring([&] {
-    at::Tensor rows =
-        at::empty({static_cast<std::int64_t>(ids.size()), width}, at::TensorOptions(at::kFloat));
-    float* out = rows.mutable_data_ptr<float>();
-    for (const std::int32_t id : ids) {
-      if (id < 0 || id >= vocab) {
-        fail_input("{}: token id {}: the model has {}", state_->checkpoint.path(), id, vocab);
-      }
-      state_->checkpoint.read_f32(table, id * width, {out, static_cast<std::size_t>(width)});
-      out += width;
-    }
-    return rows.to(state_->placement.device);
-  });
+  return inferring(
+      [&] { return embedding_rows(state_->checkpoint, ids).to(state_->placement.device); });
 }
 
 void Model::run_layer(std::int64_t layer, at::Tensor& hidden, std::span<const std::int64_t> slots,

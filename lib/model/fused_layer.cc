@@ -88,14 +88,22 @@ class Fused {
     const RowOps<T>& ops = row_ops<T>();
     const std::int64_t width = hidden.size(1), inner = call_.config.intermediate;
     float* sum = hidden.mutable_data_ptr<float>();
-    const auto add = [&](const Linear& linear, const at::Tensor& rows) {
+    const auto add = [&](const Linear& linear, const at::Tensor& rows, const at::Tensor& norm) {
+      if (norm.defined()) {
+        const at::Tensor out = linear.to_f32(rows);
+        each_row([&](std::int64_t i) {
+          ops.add_normed(out.const_data_ptr<float>() + i * width, norm.const_data_ptr<float>(),
+                         call_.config.rms_epsilon, width, sum + i * width);
+        });
+        return;
+      }
       if (linear.add_f32(rows, hidden)) return;
       const at::Tensor out = linear(rows);
       each_row([&](std::int64_t i) {
         ops.add(out.const_data_ptr<T>() + i * width, width, sum + i * width);
       });
     };
-    add(call_.weights.output, raw);
+    add(call_.weights.output, raw, call_.weights.attention_post_norm);
     const at::Tensor normed = at::empty({rows_, width}, options_);
     const float* weight = call_.weights.mlp_norm.const_data_ptr<float>();
     each_row([&](std::int64_t i) {
@@ -104,11 +112,13 @@ class Fused {
     });
     const at::Tensor gate_up = call_.weights.gate_up(normed);
     const at::Tensor act = at::empty({rows_, inner}, options_);
+    const bool gelu = call_.weights.activation == Activation::kGeluTanh;
+    const auto gate_mul = gelu ? ops.gelu_mul : ops.silu_mul;
     each_row([&](std::int64_t i) {
       const T* gate = gate_up.const_data_ptr<T>() + i * 2 * inner;
-      ops.silu_mul(gate, gate + inner, inner, act.mutable_data_ptr<T>() + i * inner);
+      gate_mul(gate, gate + inner, inner, act.mutable_data_ptr<T>() + i * inner);
     });
-    add(call_.weights.down, act);
+    add(call_.weights.down, act, call_.weights.mlp_post_norm);
   }
 
  private:
@@ -120,7 +130,8 @@ class Fused {
     const auto rows = static_cast<std::int64_t>(positions.size());
     const at::Tensor out = at::empty({rows, query_heads_ * geometry_.v_dim}, options_);
     kv::attend<T>(call_.cache, call_.layer, queries.const_data_ptr<T>(),
-                  query_heads_ / geometry_.kv_heads, positions, out.mutable_data_ptr<T>());
+                  query_heads_ / geometry_.kv_heads, call_.config.score_scalar(geometry_),
+                  positions, out.mutable_data_ptr<T>());
     return out;
   }
 

@@ -108,7 +108,7 @@ void ImportanceMeter::add_plain(std::int64_t layer, const at::Tensor& queries) {
     const at::Tensor distances = at_positions - key_positions;  // [rows * group][slots]
     at::Tensor hidden = distances < 0;
     if (store.window > 0) hidden = hidden.logical_or(distances >= store.window);
-    const double scale = 1.0 / std::sqrt(static_cast<double>(geometry.k_dim));
+    const double scale = 1.0 / std::sqrt(config_.score_scalar(geometry));
     const at::Tensor attention =
         at::softmax((at::bmm(row_queries, keys.transpose(1, 2)) * scale)
                         .masked_fill(hidden, -std::numeric_limits<float>::infinity()),

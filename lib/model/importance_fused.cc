@@ -23,7 +23,7 @@ constexpr std::int64_t kRowsAtOnce = 16;  // times heads of a group: one multipl
 template <typename T>
 class Chunk {
  public:
-  Chunk(const KvCache::State& cache, std::int64_t layer, std::int64_t group,
+  Chunk(const KvCache::State& cache, std::int64_t layer, std::int64_t group, double score_scalar,
         std::span<const std::int32_t> positions)
       : cache_(cache),
         geometry_(cache.geometry[static_cast<std::size_t>(layer)]),
@@ -33,6 +33,7 @@ class Chunk {
                 geometry_.v_dim),
         window_(cache.layers[static_cast<std::size_t>(layer)].window),
         group_(group),
+        scale_(1.0f / std::sqrt(static_cast<float>(score_scalar))),
         positions_(positions),
         rows_(static_cast<std::int64_t>(positions.size())),
         stride_(row_stride(cache)) {
@@ -202,7 +203,7 @@ class Chunk {
     }
     at::native::cpublas::brgemm_release(sizeof(T) == 2);
     const SoftmaxBlock block{.keys = (last - first) * kTileSlots,
-                             .scale = 1.0f / std::sqrt(static_cast<float>(geometry_.k_dim)),
+                             .scale = scale_,
                              .key_positions = cache_.positions.data() + first * kTileSlots,
                              .window = window_};
     for (std::int64_t i = 0; i < rows; ++i) {
@@ -218,6 +219,7 @@ class Chunk {
   const LayerGeometry& geometry_;
   Tiles<T> keys_, values_;
   std::int64_t window_, group_;
+  float scale_;
   std::span<const std::int32_t> positions_;
   std::int64_t rows_, stride_;
   std::unique_ptr<float[]> attention_;       // [kv heads][rows][group][stride]
@@ -241,7 +243,7 @@ void ImportanceMeter::add_fused(std::int64_t layer, const at::Tensor& queries,
   Sums& sums = sums_of(layer);
   for (std::int64_t begin = 0; begin < count; begin += step) {
     const auto rows = static_cast<std::size_t>(std::min(step, count - begin));
-    Chunk<T> chunk(cache_, layer, group,
+    Chunk<T> chunk(cache_, layer, group, config_.score_scalar(geometry),
                    positions().subspan(static_cast<std::size_t>(begin), rows));
     chunk.attend(queries.const_data_ptr<T>() + begin * group * geometry.k_dim,
                  count * group * geometry.k_dim,

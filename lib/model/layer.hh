@@ -32,6 +32,10 @@ void plain_layer(const LayerCall& call, at::Tensor& hidden);
 void plain_keys_values(const LayerCall& call, const at::Tensor& hidden);
 at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
                          const at::Tensor& hidden, at::ScalarType type);
+// of the MLP's gate
+at::Tensor plain_activation(Activation activation, const at::Tensor& gate);
+// `rows` as the layer adds them: normed by `weight`, if it is defined, in f32
+at::Tensor plain_post_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon);
 at::Tensor plain_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon);
 
 }  // namespace kv

@@ -3,9 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/bitwise_and.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+
+#include <cmath>
 
 namespace kv {
 namespace {
@@ -53,7 +56,8 @@ at::Tensor attend(const LayerCall& call, const Projected& rows) {
   }
   const at::Tensor out = at::scaled_dot_product_attention(
       heads_first(rows.queries), heads_first(store.keys.narrow(0, 0, call.cache.size)),
-      heads_first(store.values.narrow(0, 0, call.cache.size)), visible, 0.0, false, std::nullopt,
+      heads_first(store.values.narrow(0, 0, call.cache.size)), visible, 0.0, false,
+      1.0 / std::sqrt(call.config.score_scalar(geometry)),
       geometry.kv_heads != call.config.query_heads);
   return call.weights.output(out.squeeze(0).transpose(0, 1).flatten(1));
 }
@@ -67,6 +71,15 @@ void measure(const LayerCall& call, const Projected& rows) {
 
 at::Tensor plain_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon) {
   return rows * at::rsqrt(rows.square().mean(-1, true) + epsilon) * weight;
+}
+
+at::Tensor plain_activation(Activation activation, const at::Tensor& gate) {
+  return activation == Activation::kGeluTanh ? at::gelu(gate, "tanh") : at::silu(gate);
+}
+
+at::Tensor plain_post_norm(const at::Tensor& rows, const at::Tensor& weight, double epsilon) {
+  const at::Tensor all = rows.to(at::kFloat);
+  return weight.defined() ? plain_norm(all, weight, epsilon) : all;
 }
 
 at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
@@ -83,13 +96,14 @@ at::Tensor plain_queries(const ModelConfig& config, const LayerWeights& weights,
 void plain_layer(const LayerCall& call, at::Tensor& hidden) {
   const Projected rows = project(call, hidden);
   measure(call, rows);
-  hidden = hidden + attend(call, rows).to(at::kFloat);
-  const at::Tensor normed =
-      plain_norm(hidden, call.weights.mlp_norm, call.config.rms_epsilon).to(call.cache.type);
+  const double epsilon = call.config.rms_epsilon;
+  hidden = hidden + plain_post_norm(attend(call, rows), call.weights.attention_post_norm, epsilon);
+  const at::Tensor normed = plain_norm(hidden, call.weights.mlp_norm, epsilon).to(call.cache.type);
   const at::Tensor gate_up = call.weights.gate_up(normed);
   const std::int64_t inner = call.config.intermediate;
-  const at::Tensor act = at::silu(gate_up.narrow(1, 0, inner)) * gate_up.narrow(1, inner, inner);
-  hidden = hidden + call.weights.down(act).to(at::kFloat);
+  const at::Tensor act = plain_activation(call.weights.activation, gate_up.narrow(1, 0, inner)) *
+                         gate_up.narrow(1, inner, inner);
+  hidden = hidden + plain_post_norm(call.weights.down(act), call.weights.mlp_post_norm, epsilon);
 }
 
 void plain_keys_values(const LayerCall& call, const at::Tensor& hidden) {

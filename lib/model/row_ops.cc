@@ -83,8 +83,9 @@ HWY_INLINE hn::VFromD<D> exp2_negative(D d, hn::VFromD<D> x) {
   return hn::IfThenElseZero(x > lowest, hn::BitCast(d, hn::BitCast(di, p) + exponent));
 }
 
-template <typename From, typename T>
-void rms_norm(const From* x, const float* weight, double epsilon, std::int64_t n, T* out) {
+// 1 / rms(x)
+template <typename From>
+HWY_INLINE float norm_factor(const From* x, double epsilon, std::int64_t n) {
   const Full full;
   auto squares = hn::Zero(full);
   float tail = 0;
@@ -98,7 +99,12 @@ void rms_norm(const From* x, const float* weight, double epsilon, std::int64_t n
   });
   const float sum = hn::GetLane(hn::SumOfLanes(full, squares)) + tail;
   const float mean = sum / static_cast<float>(n);
-  const float factor = 1.0f / std::sqrt(mean + static_cast<float>(epsilon));
+  return 1.0f / std::sqrt(mean + static_cast<float>(epsilon));
+}
+
+template <typename From, typename T>
+void rms_norm(const From* x, const float* weight, double epsilon, std::int64_t n, T* out) {
+  const float factor = norm_factor(x, epsilon, n);
   for_each_vector(n, [&](auto d, std::int64_t i) {
     store(d, load(d, x + i) * hn::Set(d, factor) * hn::LoadU(d, weight + i), out + i);
   });
@@ -122,15 +128,39 @@ void rotate_rows(const T* x, std::int64_t stride, const float* cos, const float*
   }
 }
 
-template <typename T>
-void silu_mul(const T* gate, const T* up, std::int64_t n, T* out) {
+void add_normed(const float* x, const float* weight, double epsilon, std::int64_t n, float* sum) {
+  const float factor = norm_factor(x, epsilon, n);
+  for_each_vector(n, [&](auto d, std::int64_t i) {
+    const auto normed = hn::LoadU(d, x + i) * hn::Set(d, factor) * hn::LoadU(d, weight + i);
+    store(d, hn::LoadU(d, sum + i) + normed, sum + i);
+  });
+}
+
+// g sigmoid(slope(g)) up, with a slope that is odd and has g's sign.
+template <typename T, typename F>
+HWY_INLINE void gate_mul(const T* gate, const T* up, std::int64_t n, T* out, const F& slope) {
   for_each_vector(n, [&](auto d, std::int64_t i) {
     const auto g = load(d, gate + i);
     // sigmoid(|g|) = 1 / (1 + e) and sigmoid(-|g|) = e / (1 + e): e never overflows.
-    const auto e = exp2_negative<sizeof(T) == 2>(d, hn::Abs(g) * hn::Set(d, -1.44269504f));
+    const auto e =
+        exp2_negative<sizeof(T) == 2>(d, slope(d, hn::Abs(g)) * hn::Set(d, -1.44269504f));
     const auto one = hn::Set(d, 1.0f);
     const auto top = hn::IfThenElse(g < hn::Zero(d), e, one);
     store(d, g * top / (one + e) * load(d, up + i), out + i);
+  });
+}
+
+template <typename T>
+void silu_mul(const T* gate, const T* up, std::int64_t n, T* out) {
+  gate_mul(gate, up, n, out, [](auto, auto g) { return g; });
+}
+
+// 0.5 (1 + tanh(u)) is sigmoid(2 u).
+template <typename T>
+void gelu_mul(const T* gate, const T* up, std::int64_t n, T* out) {
+  gate_mul(gate, up, n, out, [](auto d, auto g) {
+    const auto cube = hn::Set(d, 0.044715f) * g * g * g;
+    return hn::Set(d, 1.59576912f) * (g + cube);
   });
 }
 
@@ -271,8 +301,19 @@ void pair_values(const T* first, const T* second, std::int64_t dim, T* out) {
 
 template <typename T>
 RowOps<T> table() {
-  RowOps<T> ops{rms_norm<float, T>, rms_norm<T, T>, rotate<T>, rotate_rows<T>, silu_mul<T>, add<T>,
-                softmax<T>,         scale<T>,       weigh,     spread_keys<T>, nullptr};
+  RowOps<T> ops{rms_norm<float, T>,
+                rms_norm<T, T>,
+                rotate<T>,
+                rotate_rows<T>,
+                silu_mul<T>,
+                gelu_mul<T>,
+                add<T>,
+                add_normed,
+                softmax<T>,
+                scale<T>,
+                weigh,
+                spread_keys<T>,
+                nullptr};
   if constexpr (sizeof(T) == 2) ops.pair_values = pair_values<T>;
   return ops;
 }

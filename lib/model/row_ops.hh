@@ -47,7 +47,12 @@ struct RowOps {
                       std::int64_t half, std::int64_t count, T* out);
   // out = gate * sigmoid(gate) * up
   void (*silu_mul)(const T* gate, const T* up, std::int64_t n, T* out);
+  // out = gelu(gate) * up, GELU by tanh
+  void (*gelu_mul)(const T* gate, const T* up, std::int64_t n, T* out);
   void (*add)(const T* x, std::int64_t n, float* sum);
+  // sum += x / rms(x) * weight
+  void (*add_normed)(const float* x, const float* weight, double epsilon, std::int64_t n,
+                     float* sum);
   // One row of online softmax: probabilities of this block go to `probabilities`; the running
   // maximum, sum and output row take account of it.
   void (*softmax)(const SoftmaxBlock& block, const float* scores, std::int32_t position, float& max,

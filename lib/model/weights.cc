@@ -202,7 +202,7 @@ void Linear::multiply(const c10::BFloat16* x, std::int64_t rows, ProductEnd end,
                             .bias = bias_ ? bias_->const_data_ptr<float>() : nullptr,
                             .end = end,
                             .out = out,
-                            .out_stride = end == ProductEnd::kSiluMul ? outputs / 2 : outputs};
+                            .out_stride = is_paired(end) ? outputs / 2 : outputs};
   each_panels(matrix_->panels(),
               [&](std::int64_t begin, std::int64_t end_) { bf16_product(product, begin, end_); });
 }
@@ -231,12 +231,30 @@ at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std:
   return load_matrix(checkpoint, {{name, 1}}, width, at::kFloat).flatten().to(device);
 }
 
+at::Tensor embedding_rows(const Checkpoint& checkpoint, std::span<const std::int32_t> ids) {
+  const WeightView& table = checkpoint.weight("model.embed_tokens.weight");
+  const std::int64_t width = checkpoint.config().hidden, vocab = checkpoint.config().vocab;
+  const auto scale = static_cast<float>(checkpoint.config().embedding_scale);
+  at::Tensor rows = at::empty({std::ssize(ids), width}, at::TensorOptions(at::kFloat));
+  float* out = rows.mutable_data_ptr<float>();
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= vocab) {
+      fail_input("{}: token id {}: the model has {}", checkpoint.path(), id, vocab);
+    }
+    checkpoint.read_f32(table, id * width, {out, static_cast<std::size_t>(width)});
+    if (scale != 1) std::transform(out, out + width, out, [&](float x) { return x * scale; });
+    out += width;
+  }
+  return rows;
+}
+
 LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer, const Placement& wanted) {
   const ModelConfig& config = checkpoint.config();
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   LayerWeights weights;
   weights.geometry = config.layers[static_cast<std::size_t>(layer)];
+  weights.activation = config.activation;
   const LayerGeometry& geometry = weights.geometry;
   const std::int64_t query_width = config.query_heads * geometry.k_dim;
   const std::int64_t value_width = config.query_heads * geometry.v_dim;
@@ -265,9 +283,17 @@ LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer, const 
   weights.down = Linear(checkpoint, {{mlp + "down_proj", config.hidden}}, config.intermediate,
                         false, placement);
   const at::Device device = placement.device;
-  weights.input_norm = load_norm(checkpoint, prefix + "input_layernorm", config.hidden, device);
-  weights.mlp_norm =
-      load_norm(checkpoint, prefix + "post_attention_layernorm", config.hidden, device);
+  const auto norm = [&](const char* name) {
+    return load_norm(checkpoint, prefix + name, config.hidden, device);
+  };
+  weights.input_norm = norm("input_layernorm");
+  if (config.post_norms) {
+    weights.attention_post_norm = norm("post_attention_layernorm");
+    weights.mlp_norm = norm("pre_feedforward_layernorm");
+    weights.mlp_post_norm = norm("post_feedforward_layernorm");
+  } else {
+    weights.mlp_norm = norm("post_attention_layernorm");
+  }
   if (config.qk_norm) {
     weights.query_norm = load_norm(checkpoint, attention + "q_norm", geometry.k_dim, device);
     weights.key_norm = load_norm(checkpoint, attention + "k_norm", geometry.k_dim, device);

@@ -9,6 +9,7 @@
 #include <c10/core/Device.h>
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,12 +60,17 @@ class Linear {
 
 struct LayerWeights {
   LayerGeometry geometry;
+  Activation activation = Activation::kSilu;
   bool by_kernels = false;  // all four, in bf16, and gate_up is paired
   Linear qkv, output, gate_up, down;
   at::Tensor input_norm, mlp_norm;  // f32
-  at::Tensor query_norm, key_norm;  // f32, undefined unless the family has them
+  // f32, undefined unless the model has them; the last two are of what is added to the rows
+  at::Tensor query_norm, key_norm, attention_post_norm, mlp_post_norm;
 };
 
+// Of the tokens as they enter the first layer: f32 [ids][hidden]. Throws kInput for an id that the
+// model has not.
+at::Tensor embedding_rows(const Checkpoint& checkpoint, std::span<const std::int32_t> ids);
 LayerWeights load_layer(const Checkpoint& checkpoint, std::int64_t layer,
                         const Placement& placement);
 at::Tensor load_norm(const Checkpoint& checkpoint, const std::string& name, std::int64_t width,

@@ -17,7 +17,6 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -179,7 +178,8 @@ at::Tensor LoraModel::attend(std::size_t index, const Rows& rows, const at::Tens
     }
     const at::Tensor out = at::scaled_dot_product_attention(
         heads_first(queries), heads_first(keys).repeat_interleave(shared, 1),
-        heads_first(values).repeat_interleave(shared, 1), visible, 0.0, !visible);
+        heads_first(values).repeat_interleave(shared, 1), visible, 0.0, !visible,
+        1.0 / std::sqrt(checkpoint_.config().score_scalar(geometry)));
     outs.push_back(out.squeeze(0).transpose(0, 1).flatten(1));
   }
   return outs.size() == 1 ? outs.front() : at::cat(outs);
@@ -210,30 +210,20 @@ void LoraModel::layer(std::size_t index, const Rows& rows, at::Tensor& hidden) c
   const at::Tensor attended = attend(index, rows, rotated(queries, angles.cos, angles.sin).to(type),
                                      rotated(keys, angles.cos, angles.sin).to(type), values);
   hidden = hidden +
-           adapted(index, "self_attn.o_proj", attended, weights.output(attended)).to(at::kFloat);
+           plain_post_norm(adapted(index, "self_attn.o_proj", attended, weights.output(attended)),
+                           weights.attention_post_norm, epsilon);
   const at::Tensor normed = plain_norm(hidden, weights.mlp_norm, epsilon).to(type);
   const at::Tensor gate_up = weights.gate_up(normed);
   const std::int64_t inner = config.intermediate;
   const at::Tensor gate = adapted(index, "mlp.gate_proj", normed, gate_up.narrow(1, 0, inner));
   const at::Tensor up = adapted(index, "mlp.up_proj", normed, gate_up.narrow(1, inner, inner));
-  const at::Tensor acted = at::silu(gate) * up;
-  hidden = hidden + adapted(index, "mlp.down_proj", acted, weights.down(acted)).to(at::kFloat);
+  const at::Tensor acted = plain_activation(weights.activation, gate) * up;
+  hidden = hidden + plain_post_norm(adapted(index, "mlp.down_proj", acted, weights.down(acted)),
+                                    weights.mlp_post_norm, epsilon);
 }
 
 at::Tensor LoraModel::hidden(const Rows& rows) const {
-  const WeightView& table = checkpoint_.weight("model.embed_tokens.weight");
-  const std::int64_t width = checkpoint_.config().hidden;
-  at::Tensor hidden = at::empty({std::ssize(rows.ids), width}, at::TensorOptions(at::kFloat));
-  float* out = hidden.mutable_data_ptr<float>();
-  for (const std::int32_t id : rows.ids) {
-    if (id < 0 || id >= checkpoint_.config().vocab) {
-      fail_input("{}: token id {}: the model has {}", checkpoint_.path(), id,
-                 checkpoint_.config().vocab);
-    }
-    checkpoint_.read_f32(table, id * width, {out, static_cast<std::size_t>(width)});
-    out += width;
-  }
-  hidden = hidden.to(placement_.device);
+  at::Tensor hidden = embedding_rows(checkpoint_, rows.ids).to(placement_.device);
   for (std::size_t i = 0; i < layers_.size(); ++i) layer(i, rows, hidden);
   return hidden;
 }
