@@ -50,15 +50,29 @@ FAMILIES = {
     "qwen2-window": ("Qwen2", dict(use_sliding_window=True, sliding_window=40,
                                    max_window_layers=1)),
     "qwen3": ("Qwen3", dict(head_dim=32)),
+    # Seven layers, so that the pattern of six shows; a query scale that is not the head's.
+    "gemma3": ("Gemma3Text", dict(num_hidden_layers=7, num_key_value_heads=1, head_dim=32,
+                                  sliding_window=24, query_pre_attn_scalar=20)),
+    "gemma3-mixed": ("Gemma3Text", dict(
+        num_hidden_layers=4, head_dim=32, sliding_window=16, attention_bias=True,
+        layer_types=["full_attention", "sliding_attention"] * 2, rope_parameters=dict(
+            full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+            sliding_attention=dict(rope_type="default", rope_theta=2e4)))),
 }
+
+
+def class_of(family, kind):
+    """transformers' Config or ForCausalLM of a family."""
+    stem = family.removesuffix("Text") if kind != "Config" else family
+    return getattr(transformers, stem + kind)
 
 
 def randomised(model, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "norm" in name:
-                weight.copy_(1 + 0.3 * torch.randn(weight.shape, generator=generator))
+            if "norm" in name:  # whose weights begin where they change nothing: at 1, or at 0
+                weight.copy_(weight + 0.3 * torch.randn(weight.shape, generator=generator))
             else:
                 weight.copy_(0.2 * torch.randn(weight.shape, generator=generator))
     return model.float().eval()
@@ -70,6 +84,8 @@ def reference(model, ids):
 
     def keep(key):
         def hook(_module, _inputs, output):
+            if output.dim() == 4 and output.shape[1] != len(ids):  # Gemma norms with heads first
+                output = output.transpose(1, 2)
             seen[key] = output.detach().reshape(len(ids), -1).numpy()
         return hook
 
@@ -123,9 +139,9 @@ class Report:
 
 def tiny_models(probe, scratch, report):
     for seed, (name, (family, changes)) in enumerate(FAMILIES.items()):
-        config = getattr(transformers, family + "Config")(**{**TINY, **changes})
+        config = class_of(family, "Config")(**{**TINY, **changes})
         config._attn_implementation = "eager"
-        model = randomised(getattr(transformers, family + "ForCausalLM")(config), seed)
+        model = randomised(class_of(family, "ForCausalLM")(config), seed)
         folder = scratch / name
         model.save_pretrained(folder, max_shard_size="100KB" if seed % 2 else "5GB")
         ids = np.random.default_rng(seed).integers(0, TINY["vocab_size"], 150).tolist()
