@@ -8,6 +8,7 @@ list_only=
 mapfile -t wanted < <(sed 's/#.*//' "$root/packages.txt" | awk -v stages=" $* " '
   NF { if (index(stages, " " (NF > 1 ? $2 : "build") " ")) print $1 }')
 [ -n "$list_only" ] && { echo "${wanted[*]}"; exit 0; }
+[ ${#wanted[@]} -gt 0 ] || exit 0
 
 if ! command -v dpkg-query >/dev/null; then
   say "not a Debian system; the build needs what these packages hold: ${wanted[*]}"

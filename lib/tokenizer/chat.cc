@@ -23,6 +23,11 @@ std::string llama3_turn(const ChatTemplate& chat, const ChatMessage& message) {
                      message.role == "system" ? chat.system_lead : "", trimmed(message.content));
 }
 
+std::string gemma_turn(const ChatTemplate&, const ChatMessage& message) {
+  return fmt::format("<start_of_turn>{}\n{}<end_of_turn>\n",
+                     message.role == "assistant" ? "model" : message.role, message.content);
+}
+
 std::string wrapped_turn(const ChatTemplate& chat, const ChatMessage& message) {
   if (message.role != "user" && message.role != "assistant") {
     fail_usage("the model's chat template has no place for a message of the {}", message.role);
@@ -36,6 +41,7 @@ struct Kind {
   std::string (*turn)(const ChatTemplate&, const ChatMessage&);
   std::string_view begin, assistant;
   std::string_view system_begin, system_end;  // within a user's message
+  bool trims = false;                         // what is said, before a system prompt is put there
 };
 constexpr Kind kKinds[] = {
     {"chatml", chatml_turn, "", "<|im_start|>assistant\n", "", ""},
@@ -43,6 +49,7 @@ constexpr Kind kKinds[] = {
      "<|start_header_id|>assistant<|end_header_id|>\n\n", "", ""},
     {"llama2", wrapped_turn, "", "", "<<SYS>>\n", "\n<</SYS>>\n\n"},
     {"mistral", wrapped_turn, "<s>", "", "", "\n\n"},
+    {"gemma", gemma_turn, "<bos>", "<start_of_turn>model\n", "", "\n\n", /*trims=*/true},
 };
 
 const Kind& kind_of(const ChatTemplate& chat) {
@@ -50,7 +57,13 @@ const Kind& kind_of(const ChatTemplate& chat) {
     if (kind.name == chat.name) return kind;
   }
   fail_usage(
-      "the model has no chat template that is known (chatml, llama2, llama3 and mistral are)");
+      "the model has no chat template that is known (chatml, llama2, llama3, mistral and gemma "
+      "are)");
+}
+
+ChatMessage as_said(const Kind& kind, const ChatMessage& message) {
+  const bool trims = kind.trims && message.role != "system";
+  return {message.role, trims ? trimmed(message.content) : message.content};
 }
 
 // What the model is told of the date, as the template has it for a program without a clock.
@@ -119,12 +132,14 @@ ChatTemplate recognise_chat_template(std::string_view jinja) {
   // Later Mistrals have a turn for the system prompt, and one of their own.
   if (has("[INST]")) return has("[SYSTEM_PROMPT]") ? ChatTemplate() : wrapped_template(jinja);
   if (has("<|im_start|>")) return {.name = "chatml", .default_system = chatml_system(jinja)};
+  if (has("<start_of_turn>")) return {.name = "gemma", .system = SystemPlace::kFirstUser};
   return {};
 }
 
 std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> messages) {
   const Kind& kind = kind_of(chat);
-  std::vector<ChatMessage> turns(messages.begin(), messages.end());
+  std::vector<ChatMessage> turns;
+  for (const ChatMessage& message : messages) turns.push_back(as_said(kind, message));
   if ((turns.empty() || turns[0].role != "system") &&
       !(chat.default_system.empty() && chat.system_lead.empty())) {
     turns.insert(turns.begin(), {"system", chat.default_system});
@@ -137,7 +152,7 @@ std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> m
 
 std::string chat_turn(const ChatTemplate& chat, const ChatMessage& message) {
   const Kind& kind = kind_of(chat);
-  return kind.turn(chat, message) + std::string(kind.assistant);
+  return kind.turn(chat, as_said(kind, message)) + std::string(kind.assistant);
 }
 
 std::vector<TokenId> prompt_ids(const Tokenizer& tokenizer, const std::string& prompt, bool chat,

@@ -22,7 +22,7 @@ struct ChatMessage {
 
 // What a Jinja template says, as far as it differs between models of one kind.
 struct ChatTemplate {
-  std::string name;            // "chatml", "llama3", "llama2", "mistral"; empty: none of them
+  std::string name;  // "chatml", "llama3", "llama2", "mistral", "gemma"; empty: none of them
   std::string default_system;  // what chatml says first when the messages have no system prompt
   // Where the system prompt goes: its own turn, or within a user's message.
   enum class SystemPlace { kTurn, kFirstUser, kLastUser, kNowhere } system = SystemPlace::kTurn;
