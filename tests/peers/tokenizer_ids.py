@@ -152,6 +152,9 @@ def check_sentencepiece(folder, corpus, texts, decoded, tokenize, check):
                     our_ids(tokenize, f"{prefix}.gguf", encoded, mode=None), encoded)
     good &= check("llama2", converted(processor, normalizer=normalizers.Sequence(
         [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])))
+    good &= check("gemma", converted(
+        processor, normalizer=normalizers.Replace(" ", "\u2581"),
+        pre_tokenizer=pre_tokenizers.Split(" ", "merged_with_previous")))
     for scheme in ("always", "first", "never"):
         for split in (True, False):
             good &= check(f"metaspace-{scheme}-{split}", converted(
