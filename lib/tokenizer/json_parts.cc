@@ -112,7 +112,8 @@ class JsonParts {
         parts_.splits.emplace_back(each ? kDigitPattern : R"(\p{N}+)", place_);
       } else if (type == "Split") {
         // Gemma's, behind a normalizer that leaves no space to split at.
-        if (parts_.spaces_as_underline && text_of(member(step, "pattern"), "String") == " ") continue;
+        if (parts_.spaces_as_underline && text_of(member(step, "pattern"), "String") == " ")
+          continue;
         if (text_of(step, "behavior") != "Isolated" || flag(step, "invert", false)) {
           bad("a Split that is not Isolated");
         }
