@@ -241,7 +241,10 @@ std::string BpeTokenizer::fingerprint() const {
     if (added.normalized) flags += 'n';
     fingerprint.add_text(fmt::format("{} {} {}{}", added.id, added.text, added.special, flags));
   }
-  for (const SplitRegex& split : parts_.splits) fingerprint.add_text(split.pattern());
+  for (const SplitRegex& split : parts_.splits) {
+    const bool merged = split.match() == SplitRegex::Match::kMergedWithPrevious;
+    fingerprint.add_text(merged ? split.pattern() + " merged" : split.pattern());
+  }
   fingerprint.add_text(fmt::format("{} {} {} {} {} {}", parts_.nfc, parts_.ignore_merges,
                                    parts_.byte_fallback, parts_.spaces_as_underline,
                                    static_cast<int>(parts_.space_prefix.where), parts_.adds_bos));

@@ -23,11 +23,6 @@ std::string llama3_turn(const ChatTemplate& chat, const ChatMessage& message) {
                      message.role == "system" ? chat.system_lead : "", trimmed(message.content));
 }
 
-std::string gemma_turn(const ChatTemplate&, const ChatMessage& message) {
-  return fmt::format("<start_of_turn>{}\n{}<end_of_turn>\n",
-                     message.role == "assistant" ? "model" : message.role, message.content);
-}
-
 std::string wrapped_turn(const ChatTemplate& chat, const ChatMessage& message) {
   if (message.role != "user" && message.role != "assistant") {
     fail_usage("the model's chat template has no place for a message of the {}", message.role);
@@ -41,7 +36,7 @@ struct Kind {
   std::string (*turn)(const ChatTemplate&, const ChatMessage&);
   std::string_view begin, assistant;
   std::string_view system_begin, system_end;  // within a user's message
-  bool trims = false;                         // what is said, before a system prompt is put there
+  bool trims_first = false;                   // messages, before a system prompt goes into one
 };
 constexpr Kind kKinds[] = {
     {"chatml", chatml_turn, "", "<|im_start|>assistant\n", "", ""},
@@ -49,7 +44,7 @@ constexpr Kind kKinds[] = {
      "<|start_header_id|>assistant<|end_header_id|>\n\n", "", ""},
     {"llama2", wrapped_turn, "", "", "<<SYS>>\n", "\n<</SYS>>\n\n"},
     {"mistral", wrapped_turn, "<s>", "", "", "\n\n"},
-    {"gemma", gemma_turn, "<bos>", "<start_of_turn>model\n", "", "\n\n", /*trims=*/true},
+    {"gemma", wrapped_turn, "<bos>", "<start_of_turn>model\n", "", "\n\n", true},
 };
 
 const Kind& kind_of(const ChatTemplate& chat) {
@@ -57,13 +52,8 @@ const Kind& kind_of(const ChatTemplate& chat) {
     if (kind.name == chat.name) return kind;
   }
   fail_usage(
-      "the model has no chat template that is known (chatml, llama2, llama3, mistral and gemma "
+      "the model has no chat template that is known (chatml, gemma, llama2, llama3 and mistral "
       "are)");
-}
-
-ChatMessage as_said(const Kind& kind, const ChatMessage& message) {
-  const bool trims = kind.trims && message.role != "system";
-  return {message.role, trims ? trimmed(message.content) : message.content};
 }
 
 // What the model is told of the date, as the template has it for a program without a clock.
@@ -71,6 +61,14 @@ std::string llama3_lead(std::string_view jinja) {
   if (jinja.find("Cutting Knowledge Date") == std::string_view::npos) return "";
   const std::string date = jinja::text_behind(jinja, "set date_string = ").value_or("26 Jul 2024");
   return fmt::format("Cutting Knowledge Date: December 2023\nToday Date: {}\n\n", date);
+}
+
+ChatTemplate gemma_template() {
+  ChatTemplate chat{.name = "gemma"};
+  chat.system = SystemPlace::kFirstUser;
+  chat.user = {"<start_of_turn>user\n", "<end_of_turn>\n"};
+  chat.assistant = {"<start_of_turn>model\n", "<end_of_turn>\n"};
+  return chat;
 }
 
 ChatTemplate wrapped_template(std::string_view jinja) {
@@ -131,18 +129,20 @@ ChatTemplate recognise_chat_template(std::string_view jinja) {
   if (has("<|start_header_id|>")) return {.name = "llama3", .system_lead = llama3_lead(jinja)};
   // Later Mistrals have a turn for the system prompt, and one of their own.
   if (has("[INST]")) return has("[SYSTEM_PROMPT]") ? ChatTemplate() : wrapped_template(jinja);
+  if (has("<start_of_turn>")) return gemma_template();
   if (has("<|im_start|>")) return {.name = "chatml", .default_system = chatml_system(jinja)};
-  if (has("<start_of_turn>")) return {.name = "gemma", .system = SystemPlace::kFirstUser};
   return {};
 }
 
 std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> messages) {
   const Kind& kind = kind_of(chat);
-  std::vector<ChatMessage> turns;
-  for (const ChatMessage& message : messages) turns.push_back(as_said(kind, message));
+  std::vector<ChatMessage> turns(messages.begin(), messages.end());
   if ((turns.empty() || turns[0].role != "system") &&
       !(chat.default_system.empty() && chat.system_lead.empty())) {
     turns.insert(turns.begin(), {"system", chat.default_system});
+  }
+  for (ChatMessage& turn : turns) {
+    if (kind.trims_first && turn.role != "system") turn.content = trimmed(turn.content);
   }
   fold_system(chat, kind, turns);
   std::string text(kind.begin);
@@ -152,7 +152,9 @@ std::string chat_prompt(const ChatTemplate& chat, std::span<const ChatMessage> m
 
 std::string chat_turn(const ChatTemplate& chat, const ChatMessage& message) {
   const Kind& kind = kind_of(chat);
-  return kind.turn(chat, as_said(kind, message)) + std::string(kind.assistant);
+  ChatMessage said = message;
+  if (kind.trims_first) said.content = trimmed(said.content);
+  return kind.turn(chat, said) + std::string(kind.assistant);
 }
 
 std::vector<TokenId> prompt_ids(const Tokenizer& tokenizer, const std::string& prompt, bool chat,

@@ -29,8 +29,26 @@ void add_merges(const GgufFile& file, TokenizerParts& parts) {
   }
 }
 
+constexpr std::string_view kUnderline = "\xE2\x96\x81";
+
+// A run of spaces, shown or not, as Gemma has them: no token to be looked for in the text but the
+// first of all pieces to be merged, as a long run is cut otherwise.
+bool is_spaces(std::string_view piece, std::int64_t type) {
+  std::size_t at = 0;
+  for (; at < piece.size(); at += piece[at] == ' ' ? 1 : kUnderline.size()) {
+    if (piece[at] != ' ' && !piece.substr(at).starts_with(kUnderline)) return false;
+  }
+  return type == kUserDefined && !piece.empty();
+}
+std::string spaces_hidden(std::string_view piece) {
+  std::string text;
+  for (std::size_t at = 0; at < piece.size(); at += piece[at] == ' ' ? 1 : kUnderline.size()) {
+    text += kUnderline;
+  }
+  return text;
+}
+
 std::string spaces_shown(std::string_view piece) {
-  constexpr std::string_view kUnderline = "\xE2\x96\x81";
   std::string text(piece);
   for (std::size_t at = 0; (at = text.find(kUnderline, at)) != std::string::npos; ++at) {
     text.replace(at, kUnderline.size(), " ");
@@ -38,7 +56,8 @@ std::string spaces_shown(std::string_view piece) {
   return text;
 }
 
-// SentencePiece merges any two neighbours whose whole is a piece, the best score first.
+// SentencePiece merges any two neighbours whose whole is a piece, the best score first; runs of
+// spaces that the user defined before all others, in their own order.
 void add_scored_merges(const GgufFile& file, const std::vector<std::int64_t>& types,
                        TokenizerParts& parts) {
   const std::vector<float> scores = file.numbers("tokenizer.ggml.scores");
@@ -49,11 +68,17 @@ void add_scored_merges(const GgufFile& file, const std::vector<std::int64_t>& ty
   std::vector<float> order(scores);
   std::sort(order.begin(), order.end(), std::greater<>());
   order.erase(std::unique(order.begin(), order.end()), order.end());
+  std::uint32_t runs = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    runs += is_spaces(parts.vocabulary.piece(static_cast<TokenId>(i)), types[i]);
+  }
+  std::uint32_t run = 0;
   for (std::size_t i = 0; i < count; ++i) {
     if (types[i] != kNormal && types[i] != kUserDefined) continue;
     const std::string_view piece = parts.vocabulary.piece(static_cast<TokenId>(i));
-    const auto rank = static_cast<std::uint32_t>(
+    const auto by_score = static_cast<std::uint32_t>(
         std::lower_bound(order.begin(), order.end(), scores[i], std::greater<>()) - order.begin());
+    const std::uint32_t rank = is_spaces(piece, types[i]) ? run++ : runs + by_score;
     std::size_t at = 0;
     for (next_character(piece, at); at < piece.size(); next_character(piece, at)) {
       const TokenId left = parts.vocabulary.find(piece.substr(0, at));
@@ -93,6 +118,10 @@ TokenizerParts parts_from_gguf(const std::string& path) {
   for (const std::string_view token : tokens) characters += token.size();
   parts.vocabulary.reserve(tokens.size(), characters);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (scored && is_spaces(tokens[i], types[i])) {
+      parts.vocabulary.add(spaces_hidden(tokens[i]));
+      continue;
+    }
     const bool added = types[i] == kControl || types[i] == kUserDefined;
     if (added && !tokens[i].empty()) {
       parts.added.push_back({.text = scored ? spaces_shown(tokens[i]) : std::string(tokens[i]),
@@ -123,6 +152,10 @@ TokenizerParts parts_from_gguf(const std::string& path) {
       parts.bos &&
       file.boolean("tokenizer.ggml.add_bos_token").value_or(scored || parts.ignore_merges);
   parts.chat = recognise_chat_template(file.text("tokenizer.chat_template").value_or(""));
+  // Files of Gemma may lack the template; its turns are told by the vocabulary.
+  if (parts.chat.name.empty() && parts.vocabulary.find("<start_of_turn>") >= 0) {
+    parts.chat = recognise_chat_template("<start_of_turn>");
+  }
   return parts;
 }
 

@@ -111,16 +111,16 @@ class JsonParts {
         const bool each = flag(step, "individual_digits", false);
         parts_.splits.emplace_back(each ? kDigitPattern : R"(\p{N}+)", place_);
       } else if (type == "Split") {
-        // Gemma's, behind a normalizer that leaves no space to split at.
-        if (parts_.spaces_as_underline && text_of(member(step, "pattern"), "String") == " ")
-          continue;
-        if (text_of(step, "behavior") != "Isolated" || flag(step, "invert", false)) {
-          bad("a Split that is not Isolated");
+        const std::string behavior = text_of(step, "behavior");
+        const bool merged = behavior == "MergedWithPrevious";
+        if ((behavior != "Isolated" && !merged) || flag(step, "invert", false)) {
+          bad("a Split that is neither Isolated nor MergedWithPrevious");
         }
         const json& pattern = member(step, "pattern");
         const std::string literal = text_of(pattern, "String");
-        parts_.splits.emplace_back(literal.empty() ? text_of(pattern, "Regex") : escaped(literal),
-                                   place_);
+        parts_.splits.emplace_back(
+            literal.empty() ? text_of(pattern, "Regex") : escaped(literal), place_,
+            merged ? SplitRegex::Match::kMergedWithPrevious : SplitRegex::Match::kIsolated);
       } else if (type == "Metaspace") {
         parts_.spaces_as_underline = true;
         const std::string scheme = text_of(step, "prepend_scheme");

@@ -49,6 +49,7 @@ struct SplitRegex::Code {
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
   std::string pattern, place;
+  Match match = Match::kIsolated;
 
   ~Code() {
     pcre2_match_context_free(context);
@@ -57,13 +58,14 @@ struct SplitRegex::Code {
   }
 };
 
-SplitRegex::SplitRegex(std::string_view pattern, const std::string& place)
+SplitRegex::SplitRegex(std::string_view pattern, const std::string& place, Match match)
     : code_(std::make_unique<Code>()) {
   const std::string translated = white_space_spelled_out(pattern);
   int error = 0;
   PCRE2_SIZE offset = 0;
   code_->pattern = pattern;
   code_->place = place;
+  code_->match = match;
   code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                               PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
   if (!code_->code) fail_input("{}: pattern does not compile at byte {}", place, offset);
@@ -77,6 +79,7 @@ SplitRegex::~SplitRegex() = default;
 SplitRegex::SplitRegex(SplitRegex&&) noexcept = default;
 
 const std::string& SplitRegex::pattern() const { return code_->pattern; }
+SplitRegex::Match SplitRegex::match() const { return code_->match; }
 
 void SplitRegex::split(std::string_view piece, std::vector<std::string_view>& out) const {
   std::size_t at = 0, from = 0;  // `from`: where the next match is looked for
@@ -94,8 +97,10 @@ void SplitRegex::split(std::string_view piece, std::vector<std::string_view>& ou
         ++from;
       continue;
     }
-    if (begin > at) out.push_back(piece.substr(at, begin - at));
-    out.push_back(piece.substr(begin, end - begin));
+    const bool merged = begin > at && code_->match == Match::kMergedWithPrevious;
+    if (begin > at && !merged) out.push_back(piece.substr(at, begin - at));
+    const std::size_t from_here = merged ? at : begin;
+    out.push_back(piece.substr(from_here, end - from_here));
     at = from = end;
   }
   if (at < piece.size()) out.push_back(piece.substr(at));

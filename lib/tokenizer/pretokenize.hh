@@ -12,13 +12,18 @@ namespace kv {
 // \s is Unicode's White_Space, so PCRE2's, which also takes U+180E, is spelled out.
 class SplitRegex {
  public:
+  // What becomes of a match: a piece of its own, or the end of the one before it, unless that is a
+  // match too.
+  enum class Match { kIsolated, kMergedWithPrevious };
+
   // Throws kInput, with `place`, when the pattern does not compile.
-  SplitRegex(std::string_view pattern, const std::string& place);
+  SplitRegex(std::string_view pattern, const std::string& place, Match match = Match::kIsolated);
   ~SplitRegex();
   SplitRegex(SplitRegex&&) noexcept;
 
   const std::string& pattern() const;
-  // Cuts `piece` (valid UTF-8) into matches and what lies between them ("isolated").
+  Match match() const;
+  // Cuts `piece` (valid UTF-8) into matches and what lies between them.
   void split(std::string_view piece, std::vector<std::string_view>& out) const;
 
  private:

@@ -22,14 +22,14 @@ struct ChatMessage {
 
 // What a Jinja template says, as far as it differs between models of one kind.
 struct ChatTemplate {
-  std::string name;  // "chatml", "llama3", "llama2", "mistral", "gemma"; empty: none of them
+  std::string name;            // "chatml", "llama3", "llama2", "mistral", "gemma"; empty: none
   std::string default_system;  // what chatml says first when the messages have no system prompt
   // Where the system prompt goes: its own turn, or within a user's message.
   enum class SystemPlace { kTurn, kFirstUser, kLastUser, kNowhere } system = SystemPlace::kTurn;
   // What llama3 says in the system turn before its text, and then without a text too (Llama 3.1:
   // two dates).
   std::string system_lead;
-  // What llama2 and mistral put around the messages; the releases differ in the spaces.
+  // What llama2, mistral and gemma put around the messages; the releases differ in the spaces.
   struct Wrap {
     std::string begin, end;
     bool trim = false;  // the message, of white space at its ends

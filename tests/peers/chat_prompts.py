@@ -64,12 +64,12 @@ message['content'] | trim + '<|eot_id|>' }}{%- endfor %}
 {{- "[INST] " + system_message + "\\n\\n" + message["content"] + "[/INST]" }}
 {%- else %}{{- "[INST] " + message["content"] + "[/INST]" }}{%- endif %}
 {%- elif message["role"] == "assistant" %}{{- " " + message["content"] | trim + eos_token }}{%- endif %}{%- endfor %}""",
-    "gemma3": """{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}\
-{%- set lead = messages[0]['content'] + '\\n\\n' -%}{%- set turns = messages[1:] -%}\
-{%- else -%}{%- set lead = "" -%}{%- set turns = messages -%}{%- endif -%}{%- for message in turns -%}\
-{%- set role = "model" if message['role'] == 'assistant' else message['role'] -%}\
-{{ '<start_of_turn>' + role + '\\n' + (lead if loop.first else "") }}{{ message['content'] | trim }}\
-{{ '<end_of_turn>\\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}""",
+    "gemma": """{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}\
+{%- set first = messages[0]['content'] + '\n\n' -%}{%- set turns = messages[1:] -%}\
+{%- else -%}{%- set first = '' -%}{%- set turns = messages -%}{%- endif -%}\
+{%- for message in turns -%}{%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}\
+{{ '<start_of_turn>' + role + '\n' + (first if loop.first else '') }}{{ message['content'] | trim }}\
+{{ '<end_of_turn>\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}""",
 }
 
 USER = {"role": "user", "content": "Wer hat unterschrieben?\n\n1. É 👍  twice"}
@@ -80,7 +80,8 @@ CONVERSATIONS = [[USER], [ODD], [USER, SAID, ODD], [USER, SAID, ODD, SAID, USER]
 CONVERSATIONS += [[SYSTEM, *talk] for talk in CONVERSATIONS]
 
 BYTE_SPECIALS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|eot_id|>",
-                 "<|start_header_id|>", "<|end_header_id|>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+                 "<|start_header_id|>", "<|end_header_id|>", "<bos>", "<eos>", "<start_of_turn>",
+                 "<end_of_turn>"]
 
 
 def sentencepiece_like(texts):
@@ -108,9 +109,9 @@ def differs(name, theirs, ours, what):
 def check_templates(tokenize, folder, byte_level, pieces):
     failed = 0
     for name, jinja in TEMPLATES.items():
-        bos, eos = {"llama3": ("<|begin_of_text|>", "<|eot_id|>"), "gemma3": ("<bos>", "<end_of_turn>")}.get(
-            name[:6], ("<s>", "</s>"))
-        backend = byte_level if name.startswith(("chatml", "llama3", "gemma3")) else pieces
+        bos, eos = ("<|begin_of_text|>", "<|eot_id|>") if name.startswith("llama3") else (
+            "<bos>", "<eos>") if name == "gemma" else ("<s>", "</s>")
+        backend = byte_level if name.startswith(("chatml", "llama3", "gemma")) else pieces
         wrapped = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token=eos)
         wrapped.chat_template = jinja
         wrapped.save_pretrained(folder / name)
