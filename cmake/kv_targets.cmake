@@ -85,6 +85,12 @@ function(kv_library name)
   set_property(GLOBAL APPEND PROPERTY KV_HEADER_FOLDERS ${name})
 endfunction()
 
+# kv_highway_sources(SOURCES ...): files that Highway compiles for several processors. Not with precompiled
+# headers: GCC 12 then compiles them without -ffp-contract=off, and the processors differ in the last bit.
+function(kv_highway_sources)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
+
 # Highway without its library: its headers, whose checks of debug builds would call it.
 function(kv_highway_headers target)
   target_include_directories(${target} SYSTEM PRIVATE ${hwy_INCLUDE_DIRS})
