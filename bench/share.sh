@@ -51,5 +51,4 @@ group=$(python3 -c 'import json
 best = [p for p in json.load(open("short.json"))["frontier"] if p["end"] - p["first"] <= 10][-1]
 print("{}:{}".format(best["first"], best["end"]))')
 [ -s overlap ] || times "$group" --read-rate 50M >overlap
-[ -s load ] || times none --read-rate 50M >load
 python3 "$root/bench/share_table.py" "$group"

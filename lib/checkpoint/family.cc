@@ -35,7 +35,9 @@ const Family* first(std::string_view Family::*member, std::string_view value) {
 
 }  // namespace
 
-std::span<const Family> families() { return kFamilies; }
+const Family& family_of(const ModelConfig& config) {
+  return *first(&Family::name, config.architecture);
+}
 
 const Family* family_of_gguf(std::string_view architecture) {
   const Family* family = first(&Family::name, architecture);

@@ -33,7 +33,8 @@ struct Family {
   std::int64_t width_scalar_layers = 0;
 };
 
-std::span<const Family> families();
+// Of a configuration that set_family() had.
+const Family& family_of(const ModelConfig& config);
 // Null when there is none.
 const Family* family_of_gguf(std::string_view architecture);
 const Family* family_of_hf(std::string_view model_type);

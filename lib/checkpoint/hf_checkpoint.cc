@@ -34,9 +34,7 @@ HfCheckpoint::HfCheckpoint(const std::string& folder) {
   if (!exists(config)) fail_input("{}: no config.json in the folder", path_);
   config_ = hf_config(read_text(config), exists(generation) ? read_text(generation) : "", config);
   config_.name = path_.substr(path_.rfind('/') + 1);
-  for (const Family& family : families()) {
-    if (family.name == config_.architecture) norms_less_one_ = family.hf_norms_less_one;
-  }
+  norms_less_one_ = family_of(config_).hf_norms_less_one;
   for (const std::string& shard : shard_names()) {
     shards_.push_back(std::make_unique<SafetensorsFile>(path_ + "/" + shard));
     for (const WeightView& view : shards_.back()->tensors()) {
